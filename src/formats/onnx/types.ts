@@ -1,0 +1,86 @@
+/** The ONNX messages this project reads and writes, as plain objects (field names of onnx.proto in camelCase). */
+export type Model = {
+  irVersion: number
+  producerName: string
+  producerVersion: string
+  opsetImport: OpsetId[]
+  graph: Graph
+  functions: FunctionDef[]
+  metadataProps: StringEntry[]
+}
+export type OpsetId = { domain: string; version: number }
+export type StringEntry = { key: string; value: string }
+export type Graph = {
+  name: string
+  node: Node[]
+  initializer: TensorProto[]
+  input: ValueInfo[]
+  output: ValueInfo[]
+  valueInfo: ValueInfo[]
+  metadataProps?: StringEntry[]
+}
+export type FunctionDef = {
+  name: string
+  domain: string
+  input: string[]
+  output: string[]
+  attribute: string[]
+  node: Node[]
+  opsetImport: OpsetId[]
+  docString?: string
+  valueInfo?: ValueInfo[]
+}
+export type Node = {
+  name: string
+  opType: string
+  domain: string
+  input: string[]
+  output: string[]
+  attribute: Attribute[]
+  docString?: string
+  metadataProps?: StringEntry[]
+}
+/** One attribute; `refAttrName` is used inside function bodies only. */
+export type Attribute = { name: string } & AttributeValue
+export type AttributeValue =
+  | { type: 'int'; i: number }
+  | { type: 'float'; f: number }
+  | { type: 'string'; s: string }
+  | { type: 'ints'; ints: number[] }
+  | { type: 'floats'; floats: number[] }
+  | { type: 'strings'; strings: string[] }
+  | { type: 'tensor'; t: TensorProto }
+  | { type: 'graph'; g: Graph }
+  | { type: 'ref'; of: 'int' | 'float' | 'string' | 'ints'; refAttrName: string }
+
+/** TensorProto.DataType numbers. */
+export const TENSOR_TYPE = {
+  float: 1,
+  uint8: 2,
+  int8: 3,
+  uint16: 4,
+  int16: 5,
+  int32: 6,
+  int64: 7,
+  string: 8,
+  bool: 9,
+  float16: 10,
+  double: 11,
+  uint32: 12,
+  uint64: 13,
+  bfloat16: 16,
+  uint4: 21,
+  int4: 22,
+} as const
+export type TensorTypeName = keyof typeof TENSOR_TYPE
+
+/** A constant: its bytes inline (`rawData`), or a byte range of another file in the model's folder (`external`). */
+export type TensorProto = {
+  name: string
+  type: TensorTypeName
+  dims: number[]
+  rawData?: Uint8Array
+  external?: { location: string; offset: number; length: number }
+}
+/** A dimension is a number, or a symbol such as 'batch'; an absent shape means unknown rank. */
+export type ValueInfo = { name: string; type: TensorTypeName; shape?: (number | string)[] }

@@ -1,0 +1,2 @@
+// Entry of the WebAssembly module: every kernel is exported from here.
+export * from './halves'

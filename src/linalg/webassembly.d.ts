@@ -1,0 +1,14 @@
+// Node has WebAssembly, but its types come with the DOM library only: the few entries used here.
+declare namespace WebAssembly {
+  class Module {
+    constructor(bytes: Uint8Array)
+  }
+  class Memory {
+    readonly buffer: ArrayBuffer
+    constructor(descriptor: { initial: number; maximum: number })
+  }
+  class Instance {
+    readonly exports: unknown
+    constructor(module: Module, imports: Record<string, Record<string, unknown>>)
+  }
+}

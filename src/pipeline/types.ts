@@ -1,0 +1,183 @@
+/** How FF weights are removed: a share of all weights, or n zeros in every m inputs of a row. */
+export type Pattern =
+  | { readonly kind: 'unstructured'; readonly sparsity: number }
+  | { readonly kind: 'n:m'; readonly n: number; readonly m: number }
+
+/** The pruning methods; `sparsegpt` is `sparse-expansion` with one expert. */
+export type Method = 'sparse-expansion' | 'sparsegpt' | 'wanda' | 'magnitude'
+
+/** One step of a long run, for progress displays. `done` of `total` units of `stage` are finished. */
+export type Progress = {
+  readonly stage: 'load' | 'calibrate' | 'cluster' | 'hessian' | 'solve' | 'propagate' | 'export' | 'evaluate'
+  readonly done: number
+  readonly total: number
+  /** Decoder block the stage works on (0-based) and their number, where it has one. */
+  readonly block?: number
+  readonly blocks?: number
+  /** One short line worth keeping when no bar is drawn, e.g. statistics of a finished block. */
+  readonly note?: string
+}
+
+/** Where text comes from: files or '-' (standard input); plain text, or JSON lines with `text` and optional `domain`. */
+export type TextSource = { readonly paths: readonly string[] }
+
+export type CompressOptions = {
+  /** Model folder in Hugging Face layout. @default the embedded demo model */
+  readonly model?: string
+  /** Artifact folder to write; must not exist, or hold an unfinished run of the same inputs. */
+  readonly out: string
+  /** Calibration text. @default the bundled calibration text */
+  readonly text?: TextSource
+  /** @default 'sparse-expansion' */
+  readonly method?: Method
+  /** Experts per FF layer, 1 to 256. @default 16 */
+  readonly experts?: number
+  /** @default { kind: 'unstructured', sparsity: 0.7 } */
+  readonly pattern?: Pattern
+  /** 'shared': one router per FF layer; 'split': down has its own, on the intermediates. @default 'shared' */
+  readonly router?: 'shared' | 'split'
+  /** Calibration tokens. @default 131072 */
+  readonly tokens?: number
+  /** Tokens of one calibration window. @default 256 */
+  readonly sequenceLength?: number
+  /** Damping added to H as a fraction of mean(diag H). @default 0.01 */
+  readonly damping?: number
+  /** Largest damping that the ladder may reach before the run stops. @default 1 */
+  readonly dampingMax?: number
+  /** An expert with fewer calibration tokens stops the run. @default 1 */
+  readonly minTokensPerExpert?: number
+  /** Calibrate down on the intermediates of the pruned gate and up instead of the dense ones. @default false */
+  readonly trueSequential?: boolean
+  /** Body of the portable functions in model.onnx. @default 'stream' */
+  readonly stockBody?: 'stream' | 'fold'
+  /** @default 0 */
+  readonly seed?: number
+  /** Worker threads. @default the processors this process may use */
+  readonly threads?: number
+  /** Bytes that calibration matrices may take in memory before they go to disk. @default a quarter of the memory */
+  readonly memoryBytes?: number
+  readonly onProgress?: (progress: Progress) => void
+  /** Stops the run after the current piece of work; finished blocks stay on disk. */
+  readonly signal?: AbortSignal
+}
+
+/** Statistics of one pruned matrix of one block. */
+export type MatrixStats = {
+  readonly matrix: 'gate_proj' | 'up_proj' | 'down_proj'
+  /** Fraction of zeros over all experts. */
+  readonly sparsity: number
+  /** Relative output error of the experts on their own calibration tokens: sqrt(tr ΔHΔᵀ / tr WHWᵀ), H undamped. */
+  readonly error: number
+  /** The same of one expert for all tokens (SparseGPT), from the same dense weights and inputs. */
+  readonly baselineError: number
+  readonly experts: readonly ExpertStats[]
+}
+
+export type ExpertStats = {
+  readonly tokens: number
+  readonly error: number
+  /** Damping that the factorisation needed, as a fraction of mean(diag H); 0 for methods without one. */
+  readonly damping: number
+  /** Factorisations tried, 1 when the first damping held. */
+  readonly factorizations: number
+  readonly deadInputs: number
+}
+
+export type BlockStats = {
+  readonly layer: number
+  readonly tokensPerExpert: readonly number[]
+  /** Only with the split router: tokens per expert of the down projection. */
+  readonly tokensPerDownExpert?: readonly number[]
+  readonly matrices: readonly MatrixStats[]
+}
+
+/** Whatever did not go the plain way; reaches the manifest and the screen. */
+export type Fallback = { readonly where: string; readonly what: string; readonly because: string }
+
+export type CompressResult = {
+  readonly out: string
+  readonly blocks: readonly BlockStats[]
+  readonly fallbacks: readonly Fallback[]
+  /** Bytes of the FF weights: dense as stored in the source, and in the artifact (all experts). */
+  readonly ffBytesDense: number
+  readonly ffBytesStored: number
+  /** Bytes of FF weights one token reads: dense, and in the artifact (one expert). */
+  readonly ffBytesPerTokenDense: number
+  readonly ffBytesPerToken: number
+  readonly sparsity: number
+  readonly resumedBlocks: number
+  readonly wallMs: number
+  /** Wall time per stage, ms. */
+  readonly stageMs: Readonly<Record<string, number>>
+}
+
+export type PlanResult = {
+  readonly model: string
+  readonly family: string
+  readonly blocks: number
+  readonly hidden: number
+  readonly ff: number
+  readonly parameters: number
+  readonly ffParameters: number
+  readonly experts: number
+  readonly pattern: Pattern
+  readonly tokens: number
+  /** FF weights in bytes: source dtype, and the artifact with all experts as f16 bitmask. */
+  readonly ffBytesDense: number
+  readonly ffBytesStored: number
+  readonly ffBytesPerTokenDense: number
+  readonly ffBytesPerToken: number
+  /** Bytes of the artifact, and of disk needed while the run goes on. */
+  readonly artifactBytes: number
+  readonly diskBytes: number
+  readonly freeDiskBytes: number
+  /** Estimated peak resident memory, bytes. */
+  readonly peakBytes: number
+  /** Seconds, from a probe of this machine; absent when the probe was skipped. */
+  readonly seconds?: number
+  readonly probe?: { readonly gflops: number; readonly threads: number }
+  readonly tokensPerExpert: number
+  /** Matrices whose experts will see fewer tokens than inputs: H is singular and damping carries it. */
+  readonly rankRisk: readonly string[]
+  readonly warnings: readonly string[]
+}
+
+export type EvaluateOptions = {
+  /** Artifact folder, or a dense model folder. */
+  readonly model: string
+  readonly text?: TextSource
+  /** Dense model to compare with. @default the artifact's source model, when it is where it was and unchanged */
+  readonly dense?: string
+  /** Evaluation windows. @default 256 */
+  readonly windows?: number
+  /** @default 256 */
+  readonly sequenceLength?: number
+  readonly threads?: number
+  readonly onProgress?: (progress: Progress) => void
+  readonly signal?: AbortSignal
+}
+
+/** Next-token quality over some targets. */
+export type Quality = {
+  readonly targets: number
+  readonly perplexity: number
+  /** Standard error of the perplexity: windows are the sampling unit. */
+  readonly standardError: number
+  readonly nll: number
+  /** Mean KL(dense ‖ model) in nats and share of targets with the same top token; absent without a dense model. */
+  readonly kl?: number
+  readonly topOneAgreement?: number
+  readonly densePerplexity?: number
+}
+
+export type EvaluateResult = Quality & {
+  readonly model: string
+  readonly windows: number
+  readonly sequenceLength: number
+  readonly domains: Readonly<Record<string, Quality>>
+  /** What computed the logits, e.g. 'onnxruntime cpu, portable functions (stream)'. */
+  readonly runtime: string
+  /** Why KL is missing, when it is. */
+  readonly note?: string
+  readonly wallMs: number
+}
