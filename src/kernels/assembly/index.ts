@@ -1,2 +1,3 @@
 // Entry of the WebAssembly module: every kernel is exported from here.
 export * from './halves'
+export * from './lloyd'
