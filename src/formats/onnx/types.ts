@@ -82,5 +82,8 @@ export type TensorProto = {
   rawData?: Uint8Array
   external?: { location: string; offset: number; length: number }
 }
-/** A dimension is a number, or a symbol such as 'batch'; an absent shape means unknown rank. */
-export type ValueInfo = { name: string; type: TensorTypeName; shape?: (number | string)[] }
+/**
+ * A dimension is a number, or a symbol such as 'batch'; an absent shape means unknown rank. With `sequence`, the value is
+ * a sequence of such tensors (TypeProto.Sequence with elem_type = the tensor type).
+ */
+export type ValueInfo = { name: string; type: TensorTypeName; shape?: (number | string)[]; sequence?: true }
