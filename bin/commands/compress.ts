@@ -1,0 +1,110 @@
+import { basename, resolve } from 'node:path'
+import type { Command } from 'commander'
+import type { CompressOptions, CompressResult, EvaluateOptions, EvaluateResult } from '../../src/index.ts'
+import type { Context, Library } from '../context.ts'
+import { repeated } from '../flags.ts'
+import type { CompressionFlags } from '../options.ts'
+import { addCompressionOptions, addOutputOptions, compressionOptions, present } from '../options.ts'
+import type { ProgressView } from '../progress.ts'
+import { progressView } from '../progress.ts'
+import { compressReport, evalCommand } from '../report/compress.ts'
+import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
+
+type Flags = CompressionFlags & {
+  readonly out?: string
+  readonly eval: boolean
+  readonly evalText?: readonly string[]
+  readonly json?: boolean
+  readonly quiet?: boolean
+}
+
+const HELP = `
+Examples:
+  $ spexpand compress --experts 16 --sparsity 0.7
+      the embedded demo model and the bundled text, into ./demo-spexpand
+  $ spexpand compress ./SmolLM2 --tokens 65536 --out smol-70
+  $ spexpand compress ./SmolLM2 --text notes.jsonl --text book.txt --eval-text held-out.jsonl
+  $ spexpand compress ./SmolLM2 --method sparsegpt --pattern 2:4
+
+An interrupted run goes on from its last finished block when the same command is given again.
+${EXIT_CODES_HELP}`
+
+/** `compress`: calibrate, cluster, prune, export; then measure what was written. */
+export function addCompressCommand(program: Command, context: Context): void {
+  const command = program
+    .command('compress')
+    .description('turn a model into a Sparse Expansion mixture and measure it')
+    .argument('[model]', 'model folder in Hugging Face layout (default: the embedded demo model)')
+    .option('-o, --out <folder>', 'artifact folder to write (default: ./<model>-spexpand)')
+  addCompressionOptions(command)
+    .option('--eval-text <file>', 'text to measure on afterwards when --text is given; repeat for more', repeated)
+    .option('--no-eval', 'do not measure the artifact afterwards')
+  addOutputOptions(command)
+    .addHelpText('after', HELP)
+    .action((model: string | undefined, flags: Flags) => runCompress(model, flags, context))
+}
+
+async function runCompress(model: string | undefined, flags: Flags, context: Context): Promise<void> {
+  const { json, quiet, out = defaultOut(model), eval: wanted, evalText, ...compression } = flags
+  const options = compressionOptions(model, compression)
+  const skipped = whyNoEvaluation(wanted, flags)
+  const library = await context.library()
+  const view = progressView(context, { quiet: quiet ?? false })
+  const ports = { onProgress: view.onProgress, signal: context.signal }
+  try {
+    const result = await library.compress({ ...options, out, ...ports })
+    const evaluation = { ...evaluateOptions(model, result, evalText, options), ...ports }
+    const quality = skipped === undefined ? await measure(library, evaluation, view, context) : undefined
+    view.stop()
+    context.stdout.write(
+      json ? resultJson(result, quality, skipped) : compressReport(result, options, quality, skipped),
+    )
+  } finally {
+    view.stop()
+  }
+}
+
+/** Measures the finished artifact; a failure here must not read as if the work before it were lost. */
+async function measure(
+  library: Library,
+  options: EvaluateOptions,
+  view: ProgressView,
+  context: Context,
+): Promise<EvaluateResult> {
+  try {
+    return await library.evaluate(options)
+  } catch (error) {
+    view.stop()
+    const command = evalCommand(options.model, options.dense)
+    context.stderr.write(`spexpand: ${options.model} is complete, only its measurement is missing: ${command}\n`)
+    throw error
+  }
+}
+
+/** './<model>-spexpand': named after the model's folder, in the working directory. */
+export function defaultOut(model: string | undefined): string {
+  return `${model === undefined ? 'demo' : basename(resolve(model))}-spexpand`
+}
+
+/** Text given for calibration says nothing about the text to measure on: measuring on it would flatter the result. */
+function whyNoEvaluation(wanted: boolean, flags: Flags): string | undefined {
+  if (!wanted) return '--no-eval was given'
+  if (flags.text !== undefined && flags.evalText === undefined)
+    return '--text was given without --eval-text, and the calibration text would flatter the result'
+  return undefined
+}
+
+function evaluateOptions(
+  model: string | undefined,
+  { out }: CompressResult,
+  evalText: readonly string[] | undefined,
+  { threads, sequenceLength }: Omit<CompressOptions, 'out'>,
+): EvaluateOptions {
+  const text = evalText && { paths: evalText }
+  return present<EvaluateOptions>({ model: out, dense: model, text, threads, sequenceLength })
+}
+
+function resultJson(result: CompressResult, quality: EvaluateResult | undefined, skipped: string | undefined): string {
+  const evaluation = quality ? { evaluation: quality } : { evaluation: null, evaluationSkipped: skipped }
+  return `${JSON.stringify({ ...result, ...evaluation }, null, 2)}\n`
+}

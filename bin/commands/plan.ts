@@ -1,0 +1,54 @@
+import type { Command } from 'commander'
+import type { Context } from '../context.ts'
+import type { CompressionFlags } from '../options.ts'
+import { addCompressionOptions, addOutputOptions, compressionOptions, present } from '../options.ts'
+import { progressView } from '../progress.ts'
+import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
+import { planReport } from '../report/plan.ts'
+
+type Flags = CompressionFlags & {
+  readonly out?: string
+  readonly probe: boolean
+  readonly json?: boolean
+  readonly quiet?: boolean
+}
+
+const HELP = `
+Examples:
+  $ spexpand plan
+  $ spexpand plan ./SmolLM2 --experts 16 --sparsity 0.7
+  $ spexpand plan ./SmolLM2 --experts 32 --no-probe --json
+${EXIT_CODES_HELP}`
+
+/** `plan`: what a run would cost and give, before it. */
+export function addPlanCommand(program: Command, context: Context): void {
+  const command = program
+    .command('plan')
+    .description('say what compress would cost and give, without doing it')
+    .argument('[model]', 'model folder in Hugging Face layout (default: the embedded demo model)')
+    .option('-o, --out <folder>', 'where the artifact would go, to look at the free disk space there')
+  addCompressionOptions(command).option('--no-probe', 'do not time this machine: no estimate of the duration')
+  addOutputOptions(command)
+    .addHelpText('after', HELP)
+    .action((model: string | undefined, flags: Flags) => runPlan(model, flags, context))
+}
+
+async function runPlan(model: string | undefined, flags: Flags, context: Context): Promise<void> {
+  const { json, quiet, out, probe, ...compression } = flags
+  const options = compressionOptions(model, compression)
+  const library = await context.library()
+  const view = progressView(context, { quiet: quiet ?? false })
+  try {
+    const result = await library.plan({
+      ...options,
+      ...present<{ out?: string }>({ out }),
+      probe,
+      onProgress: view.onProgress,
+      signal: context.signal,
+    })
+    view.stop()
+    context.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : planReport(result))
+  } finally {
+    view.stop()
+  }
+}

@@ -1,0 +1,31 @@
+import type { compress, evaluate, forwardFile, inspect, plan, pruneMatrixFile } from '../src/index.ts'
+
+/** The library calls that the commands make; tests put their own here. */
+export type Library = {
+  readonly compress: typeof compress
+  readonly plan: typeof plan
+  readonly evaluate: typeof evaluate
+  readonly inspect: typeof inspect
+  readonly forwardFile: typeof forwardFile
+  readonly pruneMatrixFile: typeof pruneMatrixFile
+}
+
+/** Where text goes: results to one, progress and errors to the other. */
+export type Output = {
+  readonly isTTY?: boolean | undefined
+  write(text: string): unknown
+}
+
+/** Everything a command touches outside its flags, so that the whole program runs inside a test. */
+export type Context = {
+  readonly stdout: Output
+  readonly stderr: Output
+  /** A line on standard error may move the cursor: a terminal that can, and nobody asked for silence. */
+  readonly bars: boolean
+  /** Milliseconds of a clock that only goes forward. */
+  readonly now: () => number
+  /** Aborted by the first SIGINT or SIGTERM. */
+  readonly signal: AbortSignal
+  /** Loaded on first use: `--help` and a wrong flag must not wait for onnxruntime. */
+  readonly library: () => Promise<Library>
+}

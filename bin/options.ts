@@ -1,0 +1,159 @@
+import type { Command } from 'commander'
+import { Option } from 'commander'
+import { UsageError } from '../src/errors.ts'
+import type { CompressOptions, Method, Pattern } from '../src/index.ts'
+import { choice, decimal, memory, nOfM, repeated, whole } from './flags.ts'
+
+const METHODS = ['sparse-expansion', 'sparsegpt', 'wanda', 'magnitude'] as const
+
+/** Flags that `compress` and `plan` share, as commander hands them over. */
+export type CompressionFlags = {
+  readonly text?: readonly string[]
+  readonly method?: Method
+  readonly experts?: number
+  readonly sparsity?: number
+  readonly pattern?: Pattern
+  readonly router?: 'shared' | 'split'
+  readonly tokens?: number
+  readonly sequenceLength?: number
+  readonly seed?: number
+  readonly damping?: number
+  readonly dampingMax?: number
+  readonly minTokensPerExpert?: number
+  readonly trueSequential?: boolean
+  readonly stockBody?: 'stream' | 'fold'
+  readonly threads?: number
+  readonly memory?: number
+}
+
+/** Every flag that decides what an artifact becomes; one word each, the same as in the library's options. */
+export function addCompressionOptions(command: Command): Command {
+  addPatternOptions(command)
+    .option(
+      '--experts <k>',
+      'experts per FF layer, 1 to 256 (default: 16; 1 is plain SparseGPT)',
+      whole('--experts', { min: 1, max: 256, example: '16' }),
+    )
+    .option('--method <name>', `${METHODS.join(', ')} (default: sparse-expansion)`, choice('--method', METHODS))
+    .option(
+      '--router <kind>',
+      'shared: one router per FF layer; split: the down projection has its own (default: shared)',
+      choice('--router', ['shared', 'split'] as const),
+    )
+  addTextOption(command, 'calibration text (default: the bundled calibration text)')
+    .option('--tokens <n>', 'calibration tokens (default: 131072)', whole('--tokens', { min: 1, example: '131072' }))
+    .option(
+      '--sequence-length <n>',
+      'tokens of one window (default: 256)',
+      whole('--sequence-length', { min: 2, example: '256' }),
+    )
+    .option(
+      '--seed <n>',
+      'seed of windows and clusters (default: 0)',
+      whole('--seed', { min: 0, max: 2 ** 32 - 1, example: '0' }),
+    )
+  return addSolverOptions(command)
+}
+
+function addSolverOptions(command: Command): Command {
+  addDampingOption(command)
+    .option(
+      '--damping-max <fraction>',
+      'largest damping tried when a factorisation fails (default: 1)',
+      decimal('--damping-max', { min: 0, example: '1' }),
+    )
+    .option(
+      '--min-tokens-per-expert <n>',
+      'stop when an expert has fewer calibration tokens (default: 1)',
+      whole('--min-tokens-per-expert', { min: 1, example: '128' }),
+    )
+    .option('--true-sequential', 'calibrate down on the intermediates of the pruned gate and up')
+    .option(
+      '--stock-body <body>',
+      'how runtimes without sparse kernels compute: stream (small memory) or fold (dense speed) (default: stream)',
+      choice('--stock-body', ['stream', 'fold'] as const),
+    )
+    .option(
+      '--memory <size>',
+      'memory for calibration matrices before they go to disk, e.g. 6G (default: a quarter)',
+      memory('--memory'),
+    )
+  return addThreadsOption(command)
+}
+
+/** --sparsity or --pattern, never both. */
+export function addPatternOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--sparsity <fraction>', 'share of zeros in the FF matrices, in [0, 1) (default: 0.7)').argParser(
+        decimal('--sparsity', { min: 0, below: 1, example: '0.7' }),
+      ),
+    )
+    .addOption(
+      new Option('--pattern <n:m>', 'n zeros in every m inputs instead of a share, e.g. 2:4')
+        .argParser(nOfM('--pattern'))
+        .conflicts('sparsity'),
+    )
+}
+
+export function addDampingOption(command: Command): Command {
+  return command.option(
+    '--damping <fraction>',
+    'damping added to H, as a fraction of mean(diag H) (default: 0.01)',
+    decimal('--damping', { min: 0, example: '0.01' }),
+  )
+}
+
+export function addTextOption(command: Command, what: string): Command {
+  return command.option('--text <file>', `${what}; .txt or .jsonl, - for standard input; repeat for more`, repeated)
+}
+
+export function addThreadsOption(command: Command): Command {
+  return command.option(
+    '--threads <n>',
+    'worker threads (default: the processors this process may use)',
+    whole('--threads', { min: 1, max: 1024, example: '2' }),
+  )
+}
+
+/** --json and --quiet, which every command understands. */
+export function addOutputOptions(command: Command): Command {
+  return command
+    .option('--json', 'print the result, or the error, as one JSON object on standard output')
+    .option('--quiet', 'no progress on standard error')
+}
+
+/** The pattern that the flags ask for, or nothing when they leave it to the library. */
+export function patternOf(flags: { readonly sparsity?: number; readonly pattern?: Pattern }): Pattern | undefined {
+  return (
+    flags.pattern ?? (flags.sparsity === undefined ? undefined : { kind: 'unstructured', sparsity: flags.sparsity })
+  )
+}
+
+/**
+ * Library options of the shared flags: absent flags stay absent, so that defaults live in one place. Throws UsageError
+ * when several experts are asked of a method that has only one.
+ */
+export function compressionOptions(model: string | undefined, flags: CompressionFlags): Omit<CompressOptions, 'out'> {
+  const { text, sparsity: _, memory: memoryBytes, experts, method, ...same } = flags
+  const single = method !== undefined && method !== 'sparse-expansion'
+  if (single && experts !== undefined && experts !== 1)
+    throw new UsageError(
+      `--experts: got ${experts} with --method ${method}, wanted 1: only sparse-expansion has experts`,
+    )
+  const pattern = patternOf(flags)
+  return present<Omit<CompressOptions, 'out'>>({
+    ...same,
+    model,
+    method,
+    experts: single ? 1 : experts,
+    pattern,
+    text: text && { paths: text },
+    memoryBytes,
+  })
+}
+
+/** `options` without the fields that are undefined. */
+export function present<T extends object>(options: { readonly [K in keyof T]: T[K] | undefined }): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T
+}

@@ -1,0 +1,43 @@
+import { Command } from 'commander'
+import { TOOL_VERSION } from '../src/version.ts'
+import { addCompressCommand } from './commands/compress.ts'
+import { addEvalCommand } from './commands/eval.ts'
+import { addForwardCommand } from './commands/forward.ts'
+import { addInspectCommand } from './commands/inspect.ts'
+import { addPlanCommand } from './commands/plan.ts'
+import { addPruneMatrixCommand } from './commands/prune-matrix.ts'
+import type { Context } from './context.ts'
+import { EXIT_CODES_HELP } from './report/exit-codes.ts'
+
+const HELP = `
+Start with:
+  $ spexpand plan                                          what it would cost and give
+  $ spexpand compress --experts 16 --sparsity 0.7          the embedded demo model, bundled text
+  $ spexpand eval demo-spexpand --text held-out.jsonl      measure an artifact on your text
+
+Results go to standard output, progress and errors to standard error.
+${EXIT_CODES_HELP}`
+
+/** The command line as a commander program that throws instead of exiting. */
+export function createProgram(context: Context): Command {
+  const program = new Command('spexpand')
+    .description('Offline sparse expansion of decoder language models: cluster, prune, export, measure')
+    .version(TOOL_VERSION, '-V, --version', 'print the version')
+    .helpCommand('help [command]', 'explain a command')
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => context.stdout.write(text),
+      writeErr: (text) => context.stderr.write(text),
+      // Said once, by main(), in the form of every other error.
+      outputError: () => {},
+    })
+    .addHelpText('after', HELP)
+  addCompressCommand(program, context)
+  addPlanCommand(program, context)
+  addInspectCommand(program, context)
+  addEvalCommand(program, context)
+  addForwardCommand(program, context)
+  addPruneMatrixCommand(program, context)
+  return program
+}
