@@ -1,0 +1,220 @@
+import { createHash } from 'node:crypto'
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { writeArtifact } from '../../export/artifact.ts'
+import type { OpenedModel } from '../model/open.ts'
+import { openModel } from '../model/open.ts'
+import { createBlas } from '../runtime/blas.ts'
+import { TOOL_VERSION } from '../version.ts'
+import type { Run } from './block.ts'
+import { compressBlock, replayBlock } from './block.ts'
+import { assertRoom } from './disk.ts'
+import { sourceHash } from './fingerprint.ts'
+import { compressionSizes } from './sizes.ts'
+import type { Resolved } from './options.ts'
+import { resolveOptions } from './options.ts'
+import { WorkerPool } from './pool.ts'
+import { RowStore } from './rowstore.ts'
+import type { Fingerprint } from './state.ts'
+import { RunState } from './state.ts'
+import { stopwatch } from './stopwatch.ts'
+import { calibrationText } from './text.ts'
+import type { BlockStats, CompressOptions, CompressResult, Fallback } from './types.ts'
+import type { Windows } from '../../calibration/windows.ts'
+
+/**
+ * Turns a dense model into a Sparse Expansion mixture: calibrates, clusters, prunes block by block and writes the
+ * artifact. Every finished block is on disk at once; the same call in the same `out` continues after an interruption.
+ * Throws SpexpandError; its kind says whether options, input, resources or numbers were at fault.
+ */
+export async function compress(options: CompressOptions): Promise<CompressResult> {
+  const watch = stopwatch()
+  const resolved = resolveOptions(options)
+  const model = openModel(resolved.model)
+  try {
+    const sizes = compressionSizes(model, resolved)
+    const windows = calibrationText(model, resolved)
+    watch.lap('load')
+    const source = sourceHash(model)
+    const state = RunState.begin(options.out, model, fingerprint(resolved, windows, source))
+    assertRoom(options.out, sizes.diskBytes)
+    const { blocks, resumedBlocks } = await runBlocks(model, resolved, windows, state, watch.lap)
+    resolved.onProgress?.({ stage: 'export', done: 0, total: 1 })
+    const stats = blocks.map((block) => block.stats)
+    const fallbacks = blocks.flatMap((block) => block.fallbacks)
+    writeArtifact({
+      model,
+      out: options.out,
+      blockFiles: blocks.map((_, layer) => state.blockFile(layer)),
+      stockBody: resolved.stockBody,
+      toolVersion: TOOL_VERSION,
+      source,
+      options: manifestOptions(resolved, windows),
+      blocks: stats,
+      fallbacks,
+    })
+    state.remove()
+    watch.lap('export')
+    resolved.onProgress?.({ stage: 'export', done: 1, total: 1 })
+    return {
+      out: options.out,
+      blocks: stats,
+      fallbacks,
+      ...sizes.ff,
+      sparsity: meanSparsity(stats),
+      resumedBlocks,
+      wallMs: watch.totalMs(),
+      stageMs: watch.stages(),
+    }
+  } finally {
+    model.weights.close()
+  }
+}
+
+type Blocks = { blocks: { stats: BlockStats; fallbacks: readonly Fallback[] }[]; resumedBlocks: number }
+
+/** All blocks in order; finished ones are replayed, so that the next one sees the same inputs as in one go. */
+async function runBlocks(
+  model: OpenedModel,
+  options: Resolved,
+  windows: Windows,
+  state: RunState,
+  lap: (stage: string) => void,
+): Promise<Blocks> {
+  const pool = new WorkerPool(options.threads, { modelFolder: model.folder }, options.signal)
+  const spool = join(state.folder, 'spool')
+  const stores: RowStore[] = []
+  try {
+    const rows = windows.ids.length
+    const { hidden, layers } = model.config
+    const spoolPath = spooler(spool, options.memoryBytes)
+    const store = (name: string): RowStore => {
+      stores.push(RowStore.create(rows, hidden, spoolPath(name, rows * hidden * 4)))
+      return stores.at(-1)!
+    }
+    const run: Run = {
+      model,
+      options,
+      runner: pool,
+      blas: await createBlas(1),
+      hidden: store('hidden'),
+      ffnIn: store('ffn-in'),
+      nWindows: windows.nWindows,
+      sequenceLength: windows.sequenceLength,
+      spoolPath,
+      lap,
+    }
+    await embedAll(run, windows)
+    const blocks: Blocks['blocks'] = []
+    let resumedBlocks = 0
+    let pending = 0
+    while (pending < layers && state.has(pending)) pending++
+    for (let layer = 0; layer < layers; layer++) {
+      options.onProgress?.({ stage: 'solve', done: 0, total: options.experts, block: layer, blocks: layers })
+      if (layer < pending) {
+        const block = state.load(layer)
+        // With every block finished only the export is missing: nobody needs the hidden states.
+        if (pending < layers) await replayBlock(run, layer, block)
+        blocks.push({ stats: block.stats, fallbacks: block.fallbacks })
+        resumedBlocks++
+      } else {
+        const block = await compressBlock(run, layer)
+        state.save(layer, block)
+        lap('save')
+        blocks.push({ stats: block.stats, fallbacks: block.fallbacks })
+      }
+      options.onProgress?.({
+        stage: 'propagate',
+        done: layer + 1,
+        total: layers,
+        block: layer,
+        blocks: layers,
+        note: blockNote(blocks[layer]!.stats),
+      })
+    }
+    return { blocks, resumedBlocks }
+  } finally {
+    await pool.close()
+    for (const store of stores) store.close()
+    rmSync(spool, { recursive: true, force: true })
+  }
+}
+
+/** Embeds every calibration window. */
+export async function embedAll(
+  run: Pick<Run, 'runner' | 'hidden'>,
+  windows: Pick<Windows, 'ids' | 'sequenceLength'>,
+): Promise<void> {
+  const { ids, sequenceLength } = windows
+  const perJob = Math.max(1, Math.floor(16_384 / sequenceLength)) * sequenceLength
+  const jobs: Promise<undefined>[] = []
+  for (let first = 0; first < ids.length; first += perJob)
+    jobs.push(
+      run.runner.run({
+        kind: 'embed',
+        ids: ids.slice(first, first + perJob),
+        sequenceLength,
+        firstRow: first,
+        hidden: run.hidden.ref,
+      }),
+    )
+  await Promise.all(jobs)
+}
+
+/** Stores go to memory while the allowance lasts, then to files. */
+export function spooler(folder: string, memoryBytes: number): (name: string, bytes: number) => string | undefined {
+  let left = memoryBytes
+  const inMemory = new Map<string, number>()
+  return (name, bytes) => {
+    if (inMemory.get(name) === bytes) return undefined
+    if (bytes <= left) {
+      left -= bytes
+      inMemory.set(name, bytes)
+      return undefined
+    }
+    mkdirSync(folder, { recursive: true })
+    return join(folder, name)
+  }
+}
+
+/** Two runs with equal fingerprints give the same bytes. Threads, memory and progress are not part of it. */
+function fingerprint(options: Resolved, windows: Windows, source: { sha256: string }): Fingerprint {
+  return {
+    version: TOOL_VERSION,
+    model: source.sha256,
+    ...manifestOptions(options, windows),
+  }
+}
+
+/** The options that shape the result, as the manifest records them. */
+function manifestOptions(options: Resolved, windows: Windows): Record<string, string | number | boolean> {
+  const { pattern } = options
+  return {
+    method: options.method,
+    experts: options.experts,
+    ...(pattern.kind === 'unstructured' ? { sparsity: pattern.sparsity } : { pattern: `${pattern.n}:${pattern.m}` }),
+    router: options.router,
+    tokens: windows.ids.length,
+    sequenceLength: options.sequenceLength,
+    damping: options.damping,
+    dampingMax: options.dampingMax,
+    minTokensPerExpert: options.minTokensPerExpert,
+    trueSequential: options.trueSequential,
+    stockBody: options.stockBody,
+    seed: options.seed,
+    calibrationSha256: createHash('sha256').update(new Uint8Array(windows.ids.buffer)).digest('hex'),
+  }
+}
+
+function meanSparsity(blocks: readonly BlockStats[]): number {
+  const matrices = blocks.flatMap((block) => block.matrices)
+  return matrices.reduce((sum, matrix) => sum + matrix.sparsity, 0) / matrices.length
+}
+
+function blockNote({ tokensPerExpert, matrices }: BlockStats): string {
+  const sorted = tokensPerExpert.toSorted((a, b) => a - b)
+  const errors = matrices.map(
+    (m) => `${m.matrix.replace('_proj', '')} ${m.error.toFixed(3)} (${m.baselineError.toFixed(3)})`,
+  )
+  return `tokens/expert ${sorted[0]}–${sorted.at(-1)}, error (one expert): ${errors.join(', ')}`
+}

@@ -1,0 +1,114 @@
+import { encodeModel } from '../formats/onnx/encode.ts'
+import type { Model } from '../formats/onnx/types.ts'
+import {
+  attentionModel,
+  denseFfnModel,
+  embedModel,
+  ffnWithWeightsModel,
+  gatedIntermediateModel,
+  intermediateWithWeightsModel,
+  matMulModel,
+} from '../graph/models.ts'
+import type { OpenedModel } from '../model/open.ts'
+import { openModel } from '../model/open.ts'
+import type { Solver } from '../prune/sparsegpt.ts'
+import { createSolver } from '../prune/sparsegpt.ts'
+import { createBlas } from '../runtime/blas.ts'
+import type { Session } from '../runtime/session.ts'
+import { createSession } from '../runtime/session.ts'
+import type { Blas } from '../tensor/blas.ts'
+import { attention, denseFfn, embed, intermediate, propagate, propagateDown } from './forward-jobs.ts'
+import type { EngineInit, Job } from './jobs.ts'
+import { gram, solve } from './solve-jobs.ts'
+
+/** The graphs a job can run. Those with weights belong to one layer and are dropped when the next one begins. */
+export type SessionKind =
+  | 'embed'
+  | 'attention'
+  | 'denseFfn'
+  | 'intermediate'
+  | 'prunedFfn'
+  | 'prunedIntermediate'
+  | 'matMul'
+
+/** What one thread keeps between jobs: the opened model, sessions of the current layer, the solver's memory. */
+export class Engine {
+  readonly model: OpenedModel
+  private readonly sessions = new Map<SessionKind, { layer: number; session: Promise<Session> }>()
+  private blasReady: Promise<Blas> | undefined
+  private solverReady: Promise<Solver> | undefined
+
+  constructor(init: EngineInit) {
+    this.model = openModel(init.modelFolder)
+  }
+
+  /** Runs one job; `transfer` lists buffers of the result that are handed over instead of copied. */
+  async run(job: Job): Promise<{ result: unknown; transfer: ArrayBuffer[] }> {
+    switch (job.kind) {
+      case 'embed':
+        return nothing(await embed(this, job))
+      case 'attention':
+        return nothing(await attention(this, job))
+      case 'denseFfn':
+        return nothing(await denseFfn(this, job))
+      case 'intermediate':
+        return nothing(await intermediate(this, job))
+      case 'propagate':
+        return nothing(await propagate(this, job))
+      case 'propagateDown':
+        return nothing(await propagateDown(this, job))
+      case 'gram': {
+        const result = await gram(this, job)
+        return { result, transfer: [result.buffer as ArrayBuffer] }
+      }
+      case 'solve':
+        return { result: await solve(this, job), transfer: [] }
+    }
+  }
+
+  /** The session of a graph, made on first use; the graphs of another layer are released. */
+  async session(kind: SessionKind, layer = -1): Promise<Session> {
+    const held = this.sessions.get(kind)
+    if (held?.layer === layer) return held.session
+    if (held) await (await held.session).release()
+    const session = createSession(encodeModel(this.graphOf(kind, layer)), { threads: 1, folder: this.model.folder })
+    this.sessions.set(kind, { layer, session })
+    return session
+  }
+
+  /** Matrix products on this thread. */
+  blas(): Promise<Blas> {
+    this.blasReady ??= createBlas(1)
+    return this.blasReady
+  }
+
+  /** The solver with memory for the largest FF matrix of the model. */
+  solver(): Promise<Solver> {
+    const { hidden, ff } = this.model.config
+    this.solverReady ??= this.blas().then((blas) => createSolver(blas, Math.max(hidden, ff), Math.max(hidden, ff)))
+    return this.solverReady
+  }
+
+  private graphOf(kind: SessionKind, layer: number): Model {
+    switch (kind) {
+      case 'embed':
+        return embedModel(this.model)
+      case 'attention':
+        return attentionModel(this.model, layer)
+      case 'denseFfn':
+        return denseFfnModel(this.model, layer)
+      case 'intermediate':
+        return gatedIntermediateModel(this.model, layer)
+      case 'prunedFfn':
+        return ffnWithWeightsModel(this.model.config.activation)
+      case 'prunedIntermediate':
+        return intermediateWithWeightsModel(this.model.config.activation)
+      case 'matMul':
+        return matMulModel()
+    }
+  }
+}
+
+function nothing(_: void): { result: undefined; transfer: ArrayBuffer[] } {
+  return { result: undefined, transfer: [] }
+}

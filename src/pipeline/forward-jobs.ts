@@ -1,0 +1,125 @@
+import { unpackExpert } from '../mixture/expert.ts'
+import type { Tensor } from '../runtime/session.ts'
+import type { Engine } from './engine.ts'
+import type { AttentionJob, DenseFfnJob, EmbedJob, IntermediateJob, PropagateDownJob, PropagateJob } from './jobs.ts'
+import { RowStore } from './rowstore.ts'
+
+/** Rows of one run of an FF graph: large enough for full speed, small enough that intermediates stay in cache reach. */
+export const FF_CHUNK_ROWS = 1024
+
+/** Embeds the tokens of some windows. */
+export async function embed(engine: Engine, job: EmbedJob): Promise<void> {
+  const windows = job.ids.length / job.sequenceLength
+  const ids = BigInt64Array.from(job.ids, (id) => BigInt(id))
+  const session = await engine.session('embed')
+  const { hidden } = await session.run({
+    input_ids: { type: 'int64', dims: [windows, job.sequenceLength], data: ids },
+  })
+  withStores([job.hidden], ([store]) => store!.write(job.firstRow, floats(hidden)))
+}
+
+/** Runs norm, attention, residual and the FF norm of one block over whole windows, in place. */
+export async function attention(engine: Engine, job: AttentionJob): Promise<void> {
+  const { hidden: d } = engine.model.config
+  const input = new Float32Array(job.windows * job.sequenceLength * d)
+  withStores([job.hidden], ([store]) => store!.read(job.firstRow, input))
+  const session = await engine.session('attention', job.layer)
+  const { residual, ffn_in } = await session.run({
+    hidden: { type: 'float32', dims: [job.windows, job.sequenceLength, d], data: input },
+  })
+  withStores([job.hidden, job.ffnIn], ([hidden, ffnIn]) => {
+    hidden!.write(job.firstRow, floats(residual))
+    ffnIn!.write(job.firstRow, floats(ffn_in))
+  })
+}
+
+/** Runs the dense FF layer of one block over consecutive rows, in place. */
+export async function denseFfn(engine: Engine, job: DenseFfnJob): Promise<void> {
+  const { hidden: d } = engine.model.config
+  const session = await engine.session('denseFfn', job.layer)
+  await eachChunk(rowRange(job.firstRow, job.rows), async (rows) => {
+    const x = gatherRows(job.ffnIn, rows, d)
+    const { ffn_out } = await session.run({ x: matrix(x, rows.length, d) }, ['ffn_out'])
+    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, floats(ffn_out)))
+  })
+}
+
+/** Stores the intermediates of one expert's pruned gate and up. */
+export async function intermediate(engine: Engine, job: IntermediateJob): Promise<void> {
+  const { hidden: d, ff } = engine.model.config
+  const gate = matrix(unpackExpert(job.gate, ff, d), ff, d)
+  const up = matrix(unpackExpert(job.up, ff, d), ff, d)
+  const session = await engine.session('prunedIntermediate')
+  await eachChunk(job.rows, async (rows) => {
+    const { down_in } = await session.run({ x: matrix(gatherRows(job.ffnIn, rows, d), rows.length, d), gate, up })
+    withStores([job.out], ([out]) => out!.scatter(rows, floats(down_in)))
+  })
+}
+
+/** Runs one expert's pruned FF layer over its rows, in place. */
+export async function propagate(engine: Engine, job: PropagateJob): Promise<void> {
+  const { hidden: d, ff } = engine.model.config
+  const gate = matrix(unpackExpert(job.ffn.gate, ff, d), ff, d)
+  const up = matrix(unpackExpert(job.ffn.up, ff, d), ff, d)
+  const down = matrix(unpackExpert(job.ffn.down, d, ff), d, ff)
+  const session = await engine.session('prunedFfn')
+  await eachChunk(job.rows, async (rows) => {
+    const x = matrix(gatherRows(job.ffnIn, rows, d), rows.length, d)
+    const { y } = await session.run({ x, gate, up, down })
+    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, floats(y)))
+  })
+}
+
+/** Runs one expert's pruned down projection over stored intermediates, in place. */
+export async function propagateDown(engine: Engine, job: PropagateDownJob): Promise<void> {
+  const { hidden: d, ff } = engine.model.config
+  const W = matrix(unpackExpert(job.down, d, ff), d, ff)
+  const session = await engine.session('matMul')
+  await eachChunk(job.rows, async (rows) => {
+    const { y } = await session.run({ x: matrix(gatherRows(job.intermediates, rows, ff), rows.length, ff), weight: W })
+    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, floats(y)))
+  })
+}
+
+/** The rows of a store as one (rows, cols) array. */
+export function gatherRows(
+  ref: Parameters<typeof withStores>[0][number],
+  rows: Uint32Array,
+  cols: number,
+): Float32Array {
+  const out = new Float32Array(rows.length * cols)
+  withStores([ref], ([store]) => store!.gather(rows, out))
+  return out
+}
+
+/** Calls `body` for pieces of at most FF_CHUNK_ROWS rows, in order. */
+export async function eachChunk(rows: Uint32Array, body: (rows: Uint32Array) => Promise<void>): Promise<void> {
+  for (let start = 0; start < rows.length; start += FF_CHUNK_ROWS)
+    await body(rows.subarray(start, Math.min(start + FF_CHUNK_ROWS, rows.length)))
+}
+
+/** A float tensor (rows, cols). */
+export function matrix(data: Float32Array, rows: number, cols: number): Tensor {
+  return { type: 'float32', dims: [rows, cols], data }
+}
+
+/** The numbers of a float output. */
+export function floats(tensor: Tensor | undefined): Float32Array {
+  return tensor!.data as Float32Array
+}
+
+function withStores(
+  refs: readonly ConstructorParameters<typeof RowStore>[0][],
+  body: (stores: RowStore[]) => void,
+): void {
+  const stores = refs.map((ref) => new RowStore(ref))
+  try {
+    body(stores)
+  } finally {
+    for (const store of stores) store.close()
+  }
+}
+
+function rowRange(first: number, count: number): Uint32Array {
+  return Uint32Array.from({ length: count }, (_, i) => first + i)
+}

@@ -1,0 +1,132 @@
+import type { PackedExpert } from '../mixture/expert.ts'
+import type { RowStoreRef } from './rowstore.ts'
+import type { Method, Pattern } from './types.ts'
+
+/** The FF matrices of a gated layer. */
+export type MatrixName = 'gate_proj' | 'up_proj' | 'down_proj'
+
+/** gate, up and down of one expert. */
+export type PackedFfn = { readonly gate: PackedExpert; readonly up: PackedExpert; readonly down: PackedExpert }
+
+/** Everything a worker must know before its first job. */
+export type EngineInit = { readonly modelFolder: string }
+
+/**
+ * One piece of work for one thread. Jobs are plain data, so that whoever runs them is an interface: the worker pool of
+ * this process today. Each job is single-threaded and its rows are fixed by the caller: results do not depend on how
+ * many workers there are.
+ */
+export type Job =
+  | EmbedJob
+  | AttentionJob
+  | DenseFfnJob
+  | GramJob
+  | SolveJob
+  | IntermediateJob
+  | PropagateJob
+  | PropagateDownJob
+
+/** hidden[firstRow…] = embedding of `ids` (windows · sequenceLength). */
+export type EmbedJob = {
+  readonly kind: 'embed'
+  readonly ids: Int32Array
+  readonly sequenceLength: number
+  readonly firstRow: number
+  readonly hidden: RowStoreRef
+}
+
+/** hidden += attention(hidden), ffnIn = norm(hidden), for whole windows. */
+export type AttentionJob = {
+  readonly kind: 'attention'
+  readonly layer: number
+  readonly firstRow: number
+  readonly windows: number
+  readonly sequenceLength: number
+  readonly hidden: RowStoreRef
+  readonly ffnIn: RowStoreRef
+}
+
+/** hidden += dense FF layer of ffnIn, for consecutive rows. */
+export type DenseFfnJob = {
+  readonly kind: 'denseFfn'
+  readonly layer: number
+  readonly firstRow: number
+  readonly rows: number
+  readonly hidden: RowStoreRef
+  readonly ffnIn: RowStoreRef
+}
+
+/** Σ x xᵀ of the FF inputs or of the intermediates of the given rows, both triangles. */
+export type GramJob = {
+  readonly kind: 'gram'
+  readonly layer: number
+  readonly rows: Uint32Array
+  readonly source: 'inputs' | 'intermediates'
+  readonly ffnIn: RowStoreRef
+  /** Intermediates of these pruned matrices; of the dense ones when absent. */
+  readonly pruned?: { readonly gate: PackedExpert; readonly up: PackedExpert }
+  /** Intermediates that are stored already. */
+  readonly stored?: RowStoreRef
+}
+
+/** Prunes matrices that share an input: one factorisation for all of them. */
+export type SolveJob = {
+  readonly kind: 'solve'
+  readonly layer: number
+  readonly matrices: readonly MatrixName[]
+  /** Σ x xᵀ (in, in) over `tokens` tokens. */
+  readonly sum: Float32Array
+  readonly tokens: number
+  readonly pattern: Pattern
+  readonly method: Method
+  readonly damping: number
+  readonly dampingMax: number
+  /** For messages: 'expert 3' or 'one-expert baseline'. */
+  readonly label: string
+  /** false: only the errors are wanted (the one-expert baseline). */
+  readonly keep: boolean
+}
+export type SolveResult = {
+  readonly matrix: MatrixName
+  readonly packed?: PackedExpert
+  readonly zeros: number
+  /** tr(ΔHΔᵀ) and tr(WHWᵀ), H = 2/n · Σ x xᵀ undamped, Δ against the weights as stored. */
+  readonly loss: number
+  readonly norm: number
+  readonly damping: number
+  readonly factorizations: number
+  readonly deadInputs: number
+  /** Kept weights that f16 cannot tell from zero. */
+  readonly underflows: number
+}
+
+/** out[rows] = intermediates of the pruned gate and up (only the split router needs them stored). */
+export type IntermediateJob = {
+  readonly kind: 'intermediate'
+  readonly rows: Uint32Array
+  readonly ffnIn: RowStoreRef
+  readonly gate: PackedExpert
+  readonly up: PackedExpert
+  readonly out: RowStoreRef
+}
+
+/** hidden[rows] += pruned FF layer of ffnIn[rows]. */
+export type PropagateJob = {
+  readonly kind: 'propagate'
+  readonly rows: Uint32Array
+  readonly ffnIn: RowStoreRef
+  readonly hidden: RowStoreRef
+  readonly ffn: PackedFfn
+}
+
+/** hidden[rows] += pruned down projection of stored intermediates. */
+export type PropagateDownJob = {
+  readonly kind: 'propagateDown'
+  readonly rows: Uint32Array
+  readonly intermediates: RowStoreRef
+  readonly hidden: RowStoreRef
+  readonly down: PackedExpert
+}
+
+/** What each kind of job gives back. */
+export type JobResult<J extends Job> = J extends GramJob ? Float32Array : J extends SolveJob ? SolveResult[] : undefined

@@ -1,0 +1,78 @@
+import { availableParallelism, totalmem } from 'node:os'
+import { demoModelFolder } from '../../calibration/bundled.ts'
+import { UsageError } from '../errors.ts'
+import { validatePattern } from '../prune/pattern.ts'
+import type { CompressOptions, Method, Pattern } from './types.ts'
+
+/** CompressOptions with every default filled in. */
+export type Resolved = Required<Pick<CompressOptions, ResolvedKey>> &
+  Pick<CompressOptions, 'onProgress' | 'signal' | 'text'> & { readonly pattern: Pattern; readonly method: Method }
+type ResolvedKey =
+  | 'model'
+  | 'experts'
+  | 'router'
+  | 'tokens'
+  | 'sequenceLength'
+  | 'damping'
+  | 'dampingMax'
+  | 'minTokensPerExpert'
+  | 'trueSequential'
+  | 'stockBody'
+  | 'seed'
+  | 'threads'
+  | 'memoryBytes'
+
+const METHODS: readonly Method[] = ['sparse-expansion', 'sparsegpt', 'wanda', 'magnitude']
+/** Routers and tables of experts grow with it; beyond this an expert sees too few tokens to be worth its bytes. */
+const MAX_EXPERTS = 256
+
+/** Fills in defaults and refuses values that cannot be meant. Throws UsageError naming option, got and wanted. */
+export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved {
+  const method = options.method ?? 'sparse-expansion'
+  if (!METHODS.includes(method)) throw new UsageError(`Unknown method '${method}': use one of ${METHODS.join(', ')}`)
+  if (method !== 'sparse-expansion' && options.experts !== undefined && options.experts !== 1)
+    throw new UsageError(`Method '${method}' has one expert by definition: got experts ${options.experts}`)
+  const pattern = options.pattern ?? { kind: 'unstructured', sparsity: 0.7 }
+  validatePattern(pattern)
+  const tokens = whole('tokens', options.tokens ?? 131_072, 1)
+  const sequenceLength = whole('sequence-length', options.sequenceLength ?? 256, 2)
+  if (tokens < sequenceLength)
+    throw new UsageError(`--tokens ${tokens} is less than one window of --sequence-length ${sequenceLength}`)
+  const damping = positive('damping', options.damping ?? 0.01)
+  const dampingMax = positive('damping-max', options.dampingMax ?? Math.max(1, damping))
+  if (dampingMax < damping) throw new UsageError(`--damping-max ${dampingMax} is less than --damping ${damping}`)
+  return {
+    model: options.model ?? demoModelFolder(),
+    ...(options.text ? { text: options.text } : {}),
+    ...(options.onProgress ? { onProgress: options.onProgress } : {}),
+    ...(options.signal ? { signal: options.signal } : {}),
+    method,
+    pattern,
+    experts: method === 'sparse-expansion' ? whole('experts', options.experts ?? 16, 1, MAX_EXPERTS) : 1,
+    router: options.router ?? 'shared',
+    tokens,
+    sequenceLength,
+    damping,
+    dampingMax,
+    minTokensPerExpert: whole('min-tokens-per-expert', options.minTokensPerExpert ?? 1, 0),
+    trueSequential: options.trueSequential ?? false,
+    stockBody: options.stockBody ?? 'stream',
+    seed: whole('seed', options.seed ?? 0, 0),
+    threads: whole('threads', options.threads ?? availableParallelism(), 1, 1024),
+    memoryBytes: whole('memory', options.memoryBytes ?? Math.floor(totalmem() / 4), 1),
+  }
+}
+
+function whole(name: string, value: number, min: number, max = Number.MAX_SAFE_INTEGER): number {
+  if (!Number.isInteger(value) || value < min || value > max)
+    throw new UsageError(
+      `--${name} ${value} is out of range: wanted a whole number ${max === Number.MAX_SAFE_INTEGER ? `from ${min}` : `from ${min} to ${max}`}`,
+    )
+  return value
+}
+
+function positive(name: string, value: number): number {
+  if (!(value > 0 && Number.isFinite(value)))
+    throw new UsageError(`--${name} ${value} is out of range: wanted a number above 0`)
+  return value
+}

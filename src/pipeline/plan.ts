@@ -1,0 +1,114 @@
+import { basename, resolve } from 'node:path'
+import { foldPeakBytes } from '../../export/fold.ts'
+import type { OpenedModel } from '../model/open.ts'
+import { openModel } from '../model/open.ts'
+import { createBlas } from '../runtime/blas.ts'
+import { freeBytes } from './disk.ts'
+import type { Resolved } from './options.ts'
+import { resolveOptions } from './options.ts'
+import { compressionSizes } from './sizes.ts'
+import type { CompressOptions, PlanResult } from './types.ts'
+
+/** Side of the products of the probe, and how long it measures them. */
+const PROBE_SIDE = 1024
+const PROBE_MS = 3000
+/**
+ * Share of the probe's rate that the stages of a run reach, from profiles of SmolLM2-135M and the demo model
+ * (docs/results.md): products run close to it, the column sweep of the solver does not.
+ */
+const FORWARD_EFFICIENCY = 0.6
+const SOLVER_EFFICIENCY = 0.25
+
+/** What a run of compress() with these options will cost and give, without doing it. */
+export async function plan(
+  options: Omit<CompressOptions, 'out'> & {
+    /** Where the artifact would go. @default the current folder */
+    readonly out?: string
+    /** Measure this machine to estimate the time. @default true */
+    readonly probe?: boolean
+  },
+): Promise<PlanResult> {
+  const resolved = resolveOptions(options)
+  const model = openModel(resolved.model)
+  try {
+    const sizes = compressionSizes(model, resolved)
+    const probe = options.probe === false ? undefined : await probeMachine(resolved.threads)
+    const { config } = model
+    const tokensPerExpert = Math.floor(resolved.tokens / resolved.experts)
+    const freeDiskBytes = freeBytes(options.out ?? '.')
+    return {
+      model: basename(resolve(model.folder)),
+      family: config.modelType,
+      blocks: config.layers,
+      hidden: config.hidden,
+      ff: config.ff,
+      parameters: sizes.parameters,
+      ffParameters: sizes.ffParameters,
+      experts: resolved.experts,
+      pattern: resolved.pattern,
+      tokens: resolved.tokens,
+      ...sizes.ff,
+      artifactBytes: sizes.artifactBytes,
+      diskBytes: sizes.diskBytes,
+      freeDiskBytes,
+      peakBytes: sizes.peakBytes,
+      ...(probe ? { probe, seconds: seconds(model, resolved, probe.gflops) } : {}),
+      tokensPerExpert,
+      rankRisk: rankRisk(model, tokensPerExpert),
+      warnings: warnings(resolved, sizes, freeDiskBytes),
+    }
+  } finally {
+    model.weights.close()
+  }
+}
+
+/** Matrices whose experts see fewer tokens than inputs even if all clusters were equal: H is singular there. */
+function rankRisk(model: OpenedModel, tokensPerExpert: number): string[] {
+  const { hidden, ff } = model.config
+  const sides = [
+    ['gate_proj, up_proj', hidden],
+    ['down_proj', ff],
+  ] as const
+  return sides
+    .filter(([, inputs]) => tokensPerExpert < inputs)
+    .map(([names, inputs]) => `${names}: ${inputs} inputs, ${tokensPerExpert} tokens per expert`)
+}
+
+function warnings(options: Resolved, sizes: ReturnType<typeof compressionSizes>, freeDiskBytes: number): string[] {
+  const list: string[] = []
+  const growth = sizes.ff.ffBytesStored / sizes.ff.ffBytesDense
+  if (growth > 1)
+    list.push(`FF weights grow ${growth.toFixed(1)}x on disk: every expert is stored; one token reads one of them`)
+  if (options.stockBody === 'fold')
+    list.push(
+      `fold bodies: stock onnxruntime decodes all experts when it loads the model, about ${(foldPeakBytes(sizes.ffParameters * options.experts, options.experts) / 1e9).toFixed(1)} GB of memory`,
+    )
+  if (sizes.diskBytes > freeDiskBytes)
+    list.push(`the disk has ${freeDiskBytes} bytes free, the run needs ${sizes.diskBytes}`)
+  list.push('stock onnxruntime gains no speed from these zeros: it needs kernels that skip them')
+  return list
+}
+
+/** Rate of single-precision products on this machine, in 10⁹ operations a second. */
+async function probeMachine(threads: number): Promise<{ gflops: number; threads: number }> {
+  const blas = await createBlas(threads)
+  const operand = new Float32Array(PROBE_SIDE * PROBE_SIDE).fill(1)
+  const C = new Float32Array(PROBE_SIDE * PROBE_SIDE)
+  const product = (): Promise<void> => blas.gemm(PROBE_SIDE, PROBE_SIDE, PROBE_SIDE, operand, operand, C)
+  await product()
+  const start = performance.now()
+  let runs = 0
+  for (; performance.now() - start < PROBE_MS; runs++) await product()
+  return { gflops: (runs * 2 * PROBE_SIDE ** 3) / (performance.now() - start) / 1e6, threads }
+}
+
+/** Operations of a run over the rate they reach. */
+function seconds(model: OpenedModel, options: Resolved, gflops: number): number {
+  const { hidden, ff, layers, heads, kvHeads, headDim } = model.config
+  const { tokens, experts, sequenceLength } = options
+  const attention = 2 * hidden * headDim * (2 * heads + 2 * kvHeads) + 2 * sequenceLength * heads * headDim
+  const forward = tokens * (attention + 2 * 3 * hidden * ff + 2 * 2 * hidden * ff + hidden ** 2 + ff ** 2)
+  const solve = (out: number, inputs: number): number => 2 * out * inputs ** 2 + inputs ** 3 / 3
+  const solves = (experts + (experts > 1 ? 1 : 0)) * (solve(2 * ff, hidden) + solve(hidden, ff))
+  return (layers * (forward / FORWARD_EFFICIENCY + solves / SOLVER_EFFICIENCY)) / (gflops * 1e9)
+}

@@ -1,0 +1,79 @@
+import type { OpenedModel } from '../model/open.ts'
+import { DTYPE_BYTES } from '../tensor/dtype.ts'
+import type { MatrixName } from './jobs.ts'
+import type { Resolved } from './options.ts'
+import { MATRICES } from './state.ts'
+import type { CompressResult } from './types.ts'
+
+/** Bytes a run reads, writes and holds; everything follows from shapes, nothing is measured. */
+export type Sizes = {
+  readonly ff: Pick<CompressResult, 'ffBytesDense' | 'ffBytesStored' | 'ffBytesPerTokenDense' | 'ffBytesPerToken'>
+  readonly parameters: number
+  readonly ffParameters: number
+  readonly artifactBytes: number
+  /** Finished blocks and the artifact lie side by side while the artifact is written. */
+  readonly diskBytes: number
+  readonly peakBytes: number
+}
+
+/** Node, onnxruntime and the tokenizer before any model is open. */
+const BASE_BYTES = 150e6
+/** onnxruntime and WebAssembly code and heaps of one worker. */
+const WORKER_BYTES = 60e6
+
+/** The sizes of compressing `model`: values are f16 under a bitmask (docs/formats.md). */
+export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
+  const { hidden, ff, layers } = model.config
+  const { pattern, experts } = options
+  const keep = 1 - (pattern.kind === 'unstructured' ? pattern.sparsity : pattern.n / pattern.m)
+  const tensors = [...model.weights.tensors.values()]
+  const parameters = tensors.reduce((sum, tensor) => sum + tensor.shape.reduce((n, dim) => n * dim, 1), 0)
+  const total = tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0)
+  const ffParameters = 3 * hidden * ff * layers
+  const dense = model.weights.get(model.tensorName('gate_proj', 0)).dtype
+  const ffBytesDense = ffParameters * (DTYPE_BYTES as Record<string, number>)[dense]!
+  const perExpert = layers * MATRICES.reduce((sum, matrix) => sum + expertBytes(matrix, hidden, ff, keep), 0)
+  const ffBytesStored = perExpert * experts
+  const routers = experts > 1 ? layers * 4 * experts * (hidden + 1 + (options.router === 'split' ? ff + 1 : 0)) : 0
+  const artifactBytes = total - ffBytesDense + ffBytesStored + routers
+  const ffBytesPerToken = perExpert + routers
+  return {
+    ff: { ffBytesDense, ffBytesStored, ffBytesPerTokenDense: ffBytesDense, ffBytesPerToken },
+    parameters,
+    ffParameters,
+    artifactBytes,
+    diskBytes: artifactBytes + ffBytesStored + routers + spoolBytes(model, options),
+    peakBytes: peakBytes(model, options, ffBytesStored / layers),
+  }
+}
+
+/** Bitmask, f16 values and row offsets of one expert of one matrix. */
+function expertBytes(matrix: MatrixName, hidden: number, ff: number, keep: number): number {
+  const [outputs, inputs] = matrix === 'down_proj' ? [hidden, ff] : [ff, hidden]
+  return outputs * Math.ceil(inputs / 8) + Math.round(outputs * inputs * keep) * 2 + outputs * 8
+}
+
+/** Hidden states and FF inputs of all tokens. */
+function storeBytes(model: OpenedModel, options: Resolved): number {
+  return options.tokens * 4 * (2 * model.config.hidden + (options.router === 'split' ? model.config.ff : 0))
+}
+
+function spoolBytes(model: OpenedModel, options: Resolved): number {
+  return Math.max(0, storeBytes(model, options) - options.memoryBytes)
+}
+
+/** Stores, sums of the clusters in flight, one block of packed experts, and what every worker holds of one layer. */
+function peakBytes(model: OpenedModel, options: Resolved, packedBlock: number): number {
+  const { hidden, ff, vocab } = model.config
+  const side = Math.max(hidden, ff)
+  const sumsBytes = 4 * (hidden * hidden + ff * ff)
+  const inFlight = Math.min(options.experts, Math.max(options.threads, options.memoryBytes / 2 / sumsBytes))
+  const worker = WORKER_BYTES + 4 * (3 * side * side + 3 * hidden * ff * 3 + 4096 * (hidden * 4 + vocab / 64))
+  return Math.round(
+    BASE_BYTES +
+      Math.min(storeBytes(model, options), options.memoryBytes) +
+      (inFlight + 2) * sumsBytes +
+      2 * packedBlock +
+      options.threads * worker,
+  )
+}

@@ -1,0 +1,176 @@
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { IntegrityError, UsageError } from '../errors.ts'
+import { openSafetensors } from '../formats/safetensors/reader.ts'
+import { writeSafetensors } from '../formats/safetensors/writer.ts'
+import type { Router } from '../cluster/router.ts'
+import type { PackedExpert } from '../mixture/expert.ts'
+import { expertAt, stackExperts } from '../mixture/stack.ts'
+import type { OpenedModel } from '../model/open.ts'
+import type { RawTensor } from '../tensor/dtype.ts'
+import { matOf } from '../tensor/mat.ts'
+import type { MatrixName } from './jobs.ts'
+import type { BlockStats, Fallback } from './types.ts'
+
+/** Folder inside the artifact folder that holds finished blocks until the artifact is complete. */
+const STATE_FOLDER = '.spexpand'
+const RUN_FILE = 'run.json'
+export const MATRICES: readonly MatrixName[] = ['gate_proj', 'up_proj', 'down_proj']
+
+/** One finished block: everything later stages need, and everything that a resumed run needs. */
+export type FinishedBlock = {
+  readonly stats: BlockStats
+  readonly fallbacks: readonly Fallback[]
+  /** Expert of a token from its FF input; absent with one expert. */
+  readonly router?: Router
+  /** Split router only: expert of the down projection from the intermediate. */
+  readonly downRouter?: Router
+  /** One entry per expert. */
+  readonly experts: Readonly<Record<MatrixName, readonly PackedExpert[]>>
+}
+
+/** What makes two runs the same run: every field must agree before a block is reused. */
+export type Fingerprint = Readonly<Record<string, string | number | boolean>>
+
+/** The state of an unfinished run inside its artifact folder. */
+export class RunState {
+  readonly folder: string
+  private readonly model: OpenedModel
+
+  private constructor(out: string, model: OpenedModel) {
+    this.folder = join(out, STATE_FOLDER)
+    this.model = model
+  }
+
+  /**
+   * Begins a run in `out`, or continues the one that was interrupted there. Throws UsageError when `out` holds anything
+   * else and IntegrityError when the interrupted run had other inputs.
+   */
+  static begin(out: string, model: OpenedModel, fingerprint: Fingerprint): RunState {
+    const state = new RunState(out, model)
+    const runFile = join(state.folder, RUN_FILE)
+    if (existsSync(runFile)) assertSameRun(out, JSON.parse(readFileSync(runFile, 'utf8')) as Fingerprint, fingerprint)
+    else {
+      assertFree(out)
+      mkdirSync(state.folder, { recursive: true })
+      writeFileSync(`${runFile}.partial`, `${JSON.stringify(fingerprint, undefined, 2)}\n`)
+      renameSync(`${runFile}.partial`, runFile)
+    }
+    return state
+  }
+
+  /** The safetensors file of a finished block. */
+  blockFile(layer: number): string {
+    return join(this.folder, `block-${String(layer).padStart(5, '0')}.safetensors`)
+  }
+
+  has(layer: number): boolean {
+    return existsSync(this.blockFile(layer))
+  }
+
+  /** Writes a finished block; it appears under its name only when it is complete. */
+  save(layer: number, block: FinishedBlock): void {
+    const tensors = new Map<string, RawTensor>()
+    for (const matrix of MATRICES)
+      addExperts(tensors, this.base(matrix, layer), block.experts[matrix], this.shape(matrix))
+    const ffBase = this.base('gate_proj', layer).replace(/\.[^.]+$/, '')
+    if (block.router) addRouter(tensors, `${ffBase}.router`, block.router)
+    if (block.downRouter) addRouter(tensors, `${this.base('down_proj', layer)}.router`, block.downRouter)
+    const record = JSON.stringify({ stats: block.stats, fallbacks: block.fallbacks })
+    writeSafetensors(this.blockFile(layer), tensors, { 'spexpand.block': record })
+  }
+
+  /** Reads a finished block back. */
+  load(layer: number): FinishedBlock {
+    const file = openSafetensors(this.blockFile(layer))
+    try {
+      const record = JSON.parse(file.metadata.get('spexpand.block') ?? '{}') as Pick<
+        FinishedBlock,
+        'stats' | 'fallbacks'
+      >
+      const router = (base: string): Router | undefined => {
+        if (!file.tensors.has(`${base}.weight`)) return undefined
+        const [experts, inputs] = file.get(`${base}.weight`).shape
+        return {
+          weight: matOf(experts!, inputs!, file.readF32(`${base}.weight`)),
+          bias: file.readF32(`${base}.bias`),
+        }
+      }
+      const experts = Object.fromEntries(
+        MATRICES.map((matrix) => {
+          const base = `${this.base(matrix, layer)}.experts`
+          const stack = {
+            mask: file.readBytes(`${base}.mask`),
+            values: new Uint16Array(file.readBytes(`${base}.values`).buffer),
+            rowOffsets: new BigInt64Array(file.readBytes(`${base}.row_offsets`).buffer),
+          }
+          const count = file.get(`${base}.mask`).shape[0]!
+          return [matrix, Array.from({ length: count }, (_, e) => expertAt(stack, e, count))]
+        }),
+      ) as Record<MatrixName, PackedExpert[]>
+      const ffBase = this.base('gate_proj', layer).replace(/\.[^.]+$/, '')
+      const shared = router(`${ffBase}.router`)
+      const down = router(`${this.base('down_proj', layer)}.router`)
+      return { ...record, experts, ...(shared ? { router: shared } : {}), ...(down ? { downRouter: down } : {}) }
+    } finally {
+      file.close()
+    }
+  }
+
+  /** Forgets the run: its blocks are in the artifact now. */
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+
+  private base(matrix: MatrixName, layer: number): string {
+    return this.model.tensorName(matrix, layer).replace(/\.weight$/, '')
+  }
+
+  private shape(matrix: MatrixName): [number, number] {
+    const { hidden, ff } = this.model.config
+    return matrix === 'down_proj' ? [hidden, ff] : [ff, hidden]
+  }
+}
+
+function addExperts(
+  tensors: Map<string, RawTensor>,
+  base: string,
+  experts: readonly PackedExpert[],
+  [outputs, inputs]: [number, number],
+): void {
+  const { mask, values, rowOffsets } = stackExperts(experts)
+  const rowBytes = Math.ceil(inputs / 8)
+  tensors.set(`${base}.experts.mask`, { dtype: 'U8', shape: [experts.length, outputs, rowBytes], bytes: mask })
+  tensors.set(`${base}.experts.values`, { dtype: 'F16', shape: [values.length], bytes: bytesOf(values) })
+  tensors.set(`${base}.experts.row_offsets`, {
+    dtype: 'I64',
+    shape: [experts.length, outputs],
+    bytes: bytesOf(rowOffsets),
+  })
+}
+
+function addRouter(tensors: Map<string, RawTensor>, base: string, router: Router): void {
+  const { weight, bias } = router
+  tensors.set(`${base}.weight`, { dtype: 'F32', shape: [weight.rows, weight.cols], bytes: bytesOf(weight.data) })
+  tensors.set(`${base}.bias`, { dtype: 'F32', shape: [bias.length], bytes: bytesOf(bias) })
+}
+
+function bytesOf(array: Uint16Array | BigInt64Array | Float32Array): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
+}
+
+function assertFree(out: string): void {
+  if (!existsSync(out)) return
+  if (readdirSync(out).length > 0)
+    throw new UsageError(
+      `Cannot write to ${out}: it exists and is not an unfinished run: remove it or choose another --out`,
+    )
+}
+
+function assertSameRun(out: string, found: Fingerprint, wanted: Fingerprint): void {
+  for (const key of new Set([...Object.keys(found), ...Object.keys(wanted)]))
+    if (found[key] !== wanted[key])
+      throw new IntegrityError(
+        `Cannot continue the run in ${out}: its ${key} was ${found[key]}, now ${wanted[key]}: use the same options and inputs, or another --out`,
+      )
+}

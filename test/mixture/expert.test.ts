@@ -1,0 +1,60 @@
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { packExpert, unpackExpert } from '../../src/mixture/expert.ts'
+import { expertAt, stackExperts } from '../../src/mixture/stack.ts'
+
+/** One pruned matrix with weights that f16 holds exactly: small multiples of 1/64. */
+const matrices = (outputs: number, inputs: number): fc.Arbitrary<{ W: Float32Array; mask: Uint8Array }> =>
+  fc
+    .array(fc.record({ kept: fc.boolean(), w: fc.integer({ min: -1000, max: 1000 }) }), {
+      minLength: outputs * inputs,
+      maxLength: outputs * inputs,
+    })
+    .map((cells) => {
+      const mask = new Uint8Array(outputs * Math.ceil(inputs / 8))
+      cells.forEach(({ kept }, at) => {
+        const [i, j] = [Math.floor(at / inputs), at % inputs]
+        if (kept) mask[i * Math.ceil(inputs / 8) + (j >> 3)]! |= 1 << (j & 7)
+      })
+      return { W: Float32Array.from(cells, ({ kept, w }) => (kept ? w / 64 : 0)), mask }
+    })
+const shapes = fc.tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 21 }))
+
+it('unpackExpert() undoes packExpert() for weights that f16 holds', () => {
+  fc.assert(
+    fc.property(
+      shapes.chain(([n, k]) => matrices(n, k).map((m) => ({ ...m, n, k }))),
+      ({ W, mask, n, k }) => {
+        const packed = packExpert(W, mask, n, k, 'test')
+        expect(packed.underflows).toBe(0)
+        expect(unpackExpert(packed, n, k)).toEqual(W)
+        expect(unpackExpert(packed, n, k, new Float32Array(n * k).fill(9))).toEqual(W)
+      },
+    ),
+  )
+})
+
+it('expertAt() takes every expert out of a stack as it went in', () => {
+  fc.assert(
+    fc.property(
+      shapes.chain(([n, k]) =>
+        fc.array(matrices(n, k), { minLength: 1, maxLength: 4 }).map((list) => ({ list, n, k })),
+      ),
+      ({ list, n, k }) => {
+        const experts = list.map(({ W, mask }) => packExpert(W, mask, n, k, 'test'))
+        const stack = stackExperts(experts)
+        expect(stack.values[0]).toBe(0)
+        experts.forEach(({ mask, values, rowStarts }, e) =>
+          expect(expertAt(stack, e, experts.length)).toEqual({ mask, values, rowStarts }),
+        )
+      },
+    ),
+  )
+})
+
+it('packExpert() refuses weights beyond f16 and counts those that vanish', () => {
+  const mask = Uint8Array.of(0b11)
+  expect(() => packExpert(Float32Array.of(1, 70000), mask, 1, 2, 'layer 3 up_proj')).toThrow(/layer 3 up_proj.*70000/)
+  expect(() => packExpert(Float32Array.of(1, NaN), mask, 1, 2, 'x')).toThrow(/NaN/)
+  expect(packExpert(Float32Array.of(1, 1e-9), mask, 1, 2, 'x').underflows).toBe(1)
+})
