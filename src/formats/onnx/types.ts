@@ -3,6 +3,9 @@ export type Model = {
   irVersion: number
   producerName: string
   producerVersion: string
+  domain?: string
+  modelVersion?: number
+  docString?: string
   opsetImport: OpsetId[]
   graph: Graph
   functions: FunctionDef[]
@@ -12,6 +15,7 @@ export type OpsetId = { domain: string; version: number }
 export type StringEntry = { key: string; value: string }
 export type Graph = {
   name: string
+  docString?: string
   node: Node[]
   initializer: TensorProto[]
   input: ValueInfo[]
@@ -22,24 +26,42 @@ export type Graph = {
 export type FunctionDef = {
   name: string
   domain: string
+  overload?: string
   input: string[]
   output: string[]
+  /** Names of the attributes that every call gives. */
   attribute: string[]
+  /** Attributes with a default (attribute_proto). */
+  attributeDefaults?: Attribute[]
   node: Node[]
   opsetImport: OpsetId[]
   docString?: string
   valueInfo?: ValueInfo[]
+  metadataProps?: StringEntry[]
 }
 export type Node = {
   name: string
   opType: string
   domain: string
+  overload?: string
   input: string[]
   output: string[]
   attribute: Attribute[]
   docString?: string
   metadataProps?: StringEntry[]
 }
+/** AttributeProto.AttributeType numbers of the kinds that have a form here. */
+export const ATTRIBUTE_TYPE = {
+  float: 1,
+  int: 2,
+  string: 3,
+  tensor: 4,
+  graph: 5,
+  floats: 6,
+  ints: 7,
+  strings: 8,
+} as const
+export type AttributeType = keyof typeof ATTRIBUTE_TYPE
 /** One attribute; `refAttrName` is used inside function bodies only. */
 export type Attribute = { name: string } & AttributeValue
 export type AttributeValue =
@@ -51,7 +73,7 @@ export type AttributeValue =
   | { type: 'strings'; strings: string[] }
   | { type: 'tensor'; t: TensorProto }
   | { type: 'graph'; g: Graph }
-  | { type: 'ref'; of: 'int' | 'float' | 'string' | 'ints'; refAttrName: string }
+  | { type: 'ref'; of: AttributeType; refAttrName: string }
 
 /** TensorProto.DataType numbers. */
 export const TENSOR_TYPE = {
@@ -83,7 +105,8 @@ export type TensorProto = {
   external?: { location: string; offset: number; length: number }
 }
 /**
- * A dimension is a number, or a symbol such as 'batch'; an absent shape means unknown rank. With `sequence`, the value is
- * a sequence of such tensors (TypeProto.Sequence with elem_type = the tensor type).
+ * A tensor value, or with `sequence` a sequence of such tensors. A dimension is a number, a symbol such as 'batch', or ''
+ * when nothing is known of it; an absent shape means unknown rank, an absent type (inner values of foreign models) an
+ * unknown one.
  */
-export type ValueInfo = { name: string; type: TensorTypeName; shape?: (number | string)[]; sequence?: true }
+export type ValueInfo = { name: string; type?: TensorTypeName; shape?: (number | string)[]; sequence?: true }

@@ -4,6 +4,7 @@ import { FormatError } from '../../errors.ts'
 import { closeFile, openForReading, readRange } from '../bytes.ts'
 import { parseStrictJson } from '../json.ts'
 import type { JsonValue } from '../json.ts'
+import { isInsideFolder } from '../paths.ts'
 import { findTensor, openSafetensors } from './reader.ts'
 import type { ForeignTensor, TensorFile, TensorInfo, TensorStore } from './reader.ts'
 
@@ -51,7 +52,10 @@ function readWeightMap(indexPath: string): Map<string, string> {
     const field = `weight_map[${JSON.stringify(name)}]`
     if (typeof shard !== 'string')
       throw new FormatError(`Cannot read ${indexPath}: ${field} is ${typeof shard}, expected a file name`)
-    assertInsideFolder(shard, `Cannot read ${indexPath}: ${field}`)
+    if (!isInsideFolder(shard))
+      throw new FormatError(
+        `Cannot read ${indexPath}: ${field} is ${JSON.stringify(shard)}, expected a file inside the model's folder`,
+      )
     checked.set(name, shard)
   }
   return checked
@@ -72,13 +76,6 @@ function readIndex(indexPath: string): Map<string, JsonValue> {
   } finally {
     closeFile(file)
   }
-}
-
-/** A shard name must stay in the model's folder on every system: no absolute path, no drive, no '..', no backslash. */
-function assertInsideFolder(shard: string, where: string): void {
-  const parts = shard.split('/')
-  if (parts.some((part) => part === '' || part === '.' || part === '..') || /[\\:\0]/.test(shard))
-    throw new FormatError(`${where} is ${JSON.stringify(shard)}, expected a file inside the model's folder`)
 }
 
 function openShard(folder: string, shard: string, indexPath: string): TensorFile {
