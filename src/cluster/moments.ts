@@ -1,0 +1,90 @@
+import { SolverError } from '../errors.ts'
+import type { Blas } from '../tensor/blas.ts'
+
+/** Rows of a matrix that does not fit into memory at once: `chunk` gives rows [start, end) as a view (end − start, dim). */
+export type RowSource = {
+  readonly rows: number
+  readonly dim: number
+  /** The view may be overwritten by the next call. Not in a SharedArrayBuffer: the products cannot read one. */
+  chunk(start: number, end: number): Float32Array | Promise<Float32Array>
+}
+
+/** First and second moments of some rows x, about a point near their mean: without it float32 would lose the variance. */
+export type Moments = {
+  readonly count: number
+  readonly dim: number
+  readonly shift: Float32Array // (dim)
+  /** Σ (x − shift). */
+  readonly sum: Float64Array // (dim)
+  /** Σ (x − shift)(x − shift)ᵀ. */
+  readonly cross: Float32Array // (dim, dim)
+}
+
+/** Rows that go into the covariance: more do not move the leading components. */
+export const MOMENT_ROWS = 32_768
+
+/** Rows of one chunk: large products, little memory. */
+export const CHUNK_ROWS = 4096
+
+/**
+ * Moments of every s-th row, s the smallest stride that leaves at most `maxRows` of them. Rows are gathered and shifted
+ * chunk by chunk, the products go through `blas`.
+ */
+export async function accumulateMoments(source: RowSource, blas: Blas, maxRows = MOMENT_ROWS): Promise<Moments> {
+  const { rows, dim } = source
+  const every = Math.ceil(rows / maxRows)
+  const gathered = new Float32Array(Math.min(CHUNK_ROWS, Math.ceil(rows / every)) * dim)
+  const sum = new Float64Array(dim)
+  const cross = new Float32Array(dim * dim)
+  let shift: Float32Array | undefined
+  let count = 0
+  for (let start = 0; start < rows; start += CHUNK_ROWS * every) {
+    const n = await gather(source, start, every, gathered)
+    shift ??= meanOf(gathered, n, dim)
+    subtract(gathered, n, shift, sum)
+    await blas.gemm(dim, dim, n, gathered, gathered, cross, { transA: true, beta: count === 0 ? 0 : 1 })
+    count += n
+  }
+  const moments = { count, dim, shift: shift ?? new Float32Array(dim), sum, cross }
+  requireFinite(moments)
+  return moments
+}
+
+/** Copies rows start, start + every, … of one chunk's worth into `out`; returns their number. */
+async function gather(source: RowSource, start: number, every: number, out: Float32Array): Promise<number> {
+  const { rows, dim } = source
+  let n = 0
+  for (let at = start, end = Math.min(rows, start + CHUNK_ROWS * every); at < end; at += CHUNK_ROWS) {
+    const until = Math.min(at + CHUNK_ROWS, end)
+    const view = await source.chunk(at, until)
+    const first = at + ((every - (at % every)) % every)
+    for (let row = first; row < until; row += every)
+      out.set(view.subarray((row - at) * dim, (row - at + 1) * dim), n++ * dim)
+  }
+  return n
+}
+
+function meanOf(X: Float32Array, n: number, dim: number): Float32Array {
+  const sum = new Float64Array(dim)
+  for (let i = 0; i < n; i++) for (let j = 0; j < dim; j++) sum[j] += X[i * dim + j]
+  return Float32Array.from(sum, (value) => value / n)
+}
+
+function subtract(X: Float32Array, n: number, shift: Float32Array, sum: Float64Array): void {
+  const dim = shift.length
+  for (let i = 0; i < n; i++)
+    for (let j = 0, at = i * dim; j < dim; j++) {
+      X[at + j] -= shift[j]
+      sum[j] += X[at + j]
+    }
+}
+
+/** The diagonal suffices: one NaN or Inf in a column makes it non-finite. */
+function requireFinite({ cross, dim, count }: Moments): void {
+  for (let j = 0; j < dim; j++)
+    if (!Number.isFinite(cross[j * dim + j]))
+      throw new SolverError(
+        `Cannot cluster ${count} tokens: input ${j} has variance ${cross[j * dim + j]}: ` +
+          `check the model and its text for NaN, Inf or what overflows`,
+      )
+}

@@ -1,0 +1,184 @@
+import { FormatError, ShapeError, UsageError } from '../errors.ts'
+import type { Blas } from '../tensor/blas.ts'
+import type { Mat } from '../tensor/mat.ts'
+import { assertShape, matOf, zeros } from '../tensor/mat.ts'
+import { kmeans } from './kmeans.ts'
+import type { RowSource } from './moments.ts'
+import { accumulateMoments, CHUNK_ROWS } from './moments.ts'
+import type { Pca } from './pca.ts'
+import { componentCount, pca } from './pca.ts'
+import { createSpace } from './points.ts'
+import { project } from './project.ts'
+
+/** The expert of a token x is argmax_c (weight x + bias)_c; ties go to the lowest index. */
+export type Router = {
+  readonly weight: Mat // (k, d)
+  readonly bias: Float32Array // (k)
+}
+
+/** Most experts of one router: labels are bytes. */
+export const MAX_EXPERTS = 256
+
+/** The inputs of one FF layer, and how to cluster them. */
+export type FitRouterOptions = RowSource & {
+  /** Clusters, 1 to 256. */
+  readonly experts: number
+  readonly blas: Blas
+  /** @default 0 */
+  readonly seed?: number
+  /** Name in error messages, e.g. 'layer 3'. @default 'the inputs' */
+  readonly name?: string
+}
+
+export type RouterFit = {
+  readonly router: Router
+  /** Expert of every row, by the folded float32 router: what runs at run time. */
+  readonly labels: Uint8Array // (rows)
+  readonly counts: Int32Array // (experts)
+  /** Σ squared distance of the projected rows to their centroids. */
+  readonly inertia: number
+  readonly components: number
+  /** Share of the variance that the components hold, [0, 1]. */
+  readonly explained: number
+  /** Iterations of k-means over all rows, and whether they ended by themselves. */
+  readonly iterations: number
+  readonly converged: boolean
+  /** Times that an empty cluster restarted from the farthest points. */
+  readonly reseeded: number
+}
+
+/**
+ * Fits the router of Sparse Expansion (arXiv 2405.15756, section 4): PCA, k-means in PCA space, both folded into one linear
+ * map. Three passes over the rows (moments, projection, labels), never a copy of all of them.
+ *
+ * Throws UsageError for experts outside 1 to 256, FormatError for fewer rows or distinct rows than experts, SolverError on
+ * NaN or Inf.
+ */
+export async function fitRouter(options: FitRouterOptions): Promise<RouterFit> {
+  const { rows, dim, experts, blas, seed = 0, name = 'the inputs' } = options
+  if (!Number.isInteger(experts) || experts < 1 || experts > MAX_EXPERTS)
+    throw new UsageError(
+      `Cannot cluster ${name} into ${experts} experts: wanted a whole number from 1 to ${MAX_EXPERTS}`,
+    )
+  if (experts > rows)
+    throw new FormatError(
+      `Cannot cluster ${name} into ${experts} experts: only ${rows} tokens: use more text, or at most ${rows} experts`,
+    )
+  if (experts === 1) return oneExpert(options)
+  const moments = await accumulateMoments(options, blas)
+  const basis = await pca(moments, blas, { components: componentCount(dim, rows), seed })
+  const space = createSpace(rows, basis.P.rows, experts)
+  await project(options, basis, blas, space.points)
+  const result = kmeans(space, { seed })
+  const router = foldRouter(basis.P, basis.mean, matOf(experts, basis.P.rows, result.centroids))
+  const labels = await routeRows(router, rows, options.chunk, blas)
+  const counts = new Int32Array(experts)
+  for (const label of labels) counts[label]++
+  return {
+    router,
+    labels,
+    counts,
+    inertia: result.inertia,
+    components: basis.P.rows,
+    explained: share(basis),
+    iterations: result.iterations,
+    converged: result.converged && basis.converged,
+    reseeded: result.reseeded,
+  }
+}
+
+function oneExpert({ rows, dim }: RowSource): RouterFit {
+  return {
+    router: { weight: zeros(1, dim), bias: new Float32Array(1) },
+    labels: new Uint8Array(rows),
+    counts: Int32Array.of(rows),
+    inertia: 0,
+    components: 0,
+    explained: 0,
+    iterations: 0,
+    converged: true,
+    reseeded: 0,
+  }
+}
+
+/**
+ * Folds projection and nearest centroid into one linear map, exactly:
+ * argmin_c ‖P (x − μ) − C_c‖² = argmax_c (C_c P) x + b_c, b_c = −‖C_c‖²/2 − C_c P μ.
+ *
+ * P (c, d) · mean (d) · centroids C (k, c). Computed in float64, stored in float32. Throws ShapeError when they do not fit.
+ */
+export function foldRouter(P: Mat, mean: Float64Array | Float32Array, centroids: Mat): Router {
+  const d = P.cols
+  assertShape(centroids, centroids.rows, P.rows, 'router centroids')
+  if (mean.length !== d)
+    throw new ShapeError(`Cannot fold a router: the mean has ${mean.length} numbers, expected ${d}`)
+  const weight = zeros(centroids.rows, d)
+  const bias = new Float32Array(centroids.rows)
+  const row = new Float64Array(d)
+  for (let k = 0; k < centroids.rows; k++) {
+    row.fill(0)
+    let square = 0
+    for (let c = 0; c < P.rows; c++) {
+      const value = centroids.data[k * P.rows + c]
+      square += value * value
+      for (let j = 0; j < d; j++) row[j] += value * P.data[c * d + j]
+    }
+    let projected = 0
+    for (let j = 0; j < d; j++) projected += row[j] * mean[j]
+    weight.data.set(row, k * d)
+    bias[k] = -square / 2 - projected
+  }
+  return { weight, bias }
+}
+
+/** The experts of the rows of X (n, d), by the float32 products that run at run time too. Throws ShapeError. */
+export function route(router: Router, X: Mat, blas: Blas): Promise<Uint8Array> {
+  if (X.cols !== router.weight.cols || X.data.length !== X.rows * X.cols)
+    throw new ShapeError(
+      `Cannot route ${X.rows} tokens: inputs are (${X.rows}, ${X.cols}) with ${X.data.length} numbers, ` +
+        `the router wants width ${router.weight.cols}`,
+    )
+  return routeRows(router, X.rows, (start, end) => X.data.subarray(start * X.cols, end * X.cols), blas)
+}
+
+/** route() for rows that come in chunks. */
+export async function routeRows(
+  { weight, bias }: Router,
+  rows: number,
+  chunk: RowSource['chunk'],
+  blas: Blas,
+): Promise<Uint8Array> {
+  const labels = new Uint8Array(rows)
+  const k = weight.rows
+  if (k === 1) return labels
+  const scores = new Float32Array(Math.min(CHUNK_ROWS, rows) * k)
+  for (let start = 0; start < rows; start += CHUNK_ROWS) {
+    const end = Math.min(start + CHUNK_ROWS, rows)
+    await blas.gemm(end - start, k, weight.cols, await chunk(start, end), weight.data, scores, { transB: true })
+    argmax(scores, bias, labels.subarray(start, end))
+  }
+  return labels
+}
+
+/** labels[i] = the first column of the largest scores[i] + bias. */
+function argmax(scores: Float32Array, bias: Float32Array, labels: Uint8Array): void {
+  const k = bias.length
+  for (let i = 0; i < labels.length; i++) {
+    let best = 0
+    let value = Math.fround(scores[i * k] + bias[0])
+    for (let c = 1; c < k; c++) {
+      const score = Math.fround(scores[i * k + c] + bias[c])
+      if (score > value) {
+        value = score
+        best = c
+      }
+    }
+    labels[i] = best
+  }
+}
+
+function share({ variances, totalVariance }: Pca): number {
+  let sum = 0
+  for (const variance of variances) sum += variance
+  return totalVariance > 0 ? Math.min(1, sum / totalVariance) : 1
+}
