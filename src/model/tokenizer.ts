@@ -1,0 +1,97 @@
+import path from 'node:path'
+import fs from 'node:fs'
+import { Tokenizer as Library } from '@huggingface/tokenizers'
+import { FormatError } from '../errors.ts'
+import { readConfig } from './config.ts'
+import { kindOf, readJsonObject } from './json.ts'
+import { encodeByWords, splitsIntoWords } from './words.ts'
+
+/** Text to token ids and back, as the model's tokenizer.json defines it. */
+export type Tokenizer = {
+  /** Token ids of a text; no special tokens are added, those written in the text are recognised. */
+  encode(text: string): number[]
+  /** The text of token ids, special tokens included. */
+  decode(ids: readonly number[]): string
+  /** One more than the largest token id. */
+  readonly vocabSize: number
+  /** The end-of-text token, put before each document: eos_token of tokenizer_config.json, else of config.json. */
+  readonly separatorId: number
+}
+
+/** The largest published files have 35 MB; V8 cannot hold strings beyond 512 MB. */
+const MAX_TOKENIZER_BYTES = 400_000_000
+
+/**
+ * Opens tokenizer.json (and tokenizer_config.json, where there is one) of a model folder.
+ * Throws FormatError when one is missing, malformed, or names no end-of-text token.
+ */
+export function openTokenizer(folder: string): Tokenizer {
+  const file = path.join(folder, 'tokenizer.json')
+  if (!fs.existsSync(file))
+    throw new FormatError(
+      `Cannot open the tokenizer of ${folder}: there is no tokenizer.json: save it with save_pretrained`,
+    )
+  const json = readJsonObject(file, MAX_TOKENIZER_BYTES)
+  const configFile = path.join(folder, 'tokenizer_config.json')
+  const config = fs.existsSync(configFile) ? readJsonObject(configFile, MAX_TOKENIZER_BYTES) : {}
+  const library = createLibrary(json, config, file)
+  const encode = (text: string): number[] =>
+    text === '' ? [] : library.encode(text, { add_special_tokens: false }).ids
+  return {
+    encode: splitsIntoWords(json, config) ? encodeByWords(encode, addedTokens(json)) : encode,
+    decode: (ids) =>
+      ids.length === 0
+        ? ''
+        : library.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
+    vocabSize: vocabSizeOf(library),
+    separatorId: separatorOf(library, config, folder),
+  }
+}
+
+/** The library reports malformed input by whatever exception it runs into. */
+function createLibrary(json: Record<string, unknown>, config: Record<string, unknown>, file: string): Library {
+  const model = json['model']
+  if (typeof model !== 'object' || model === null || !('vocab' in model))
+    throw new FormatError(`Cannot read ${file}: model is ${kindOf(model)}, expected an object with a vocab`)
+  try {
+    const library = new Library(
+      { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [], ...json },
+      config,
+    )
+    library.encode('probe', { add_special_tokens: false })
+    return library
+  } catch (cause) {
+    throw new FormatError(`Cannot read ${file}: it is no tokenizer: ${(cause as Error).message.split('\n')[0]}`, {
+      cause,
+    })
+  }
+}
+
+function addedTokens(json: Record<string, unknown>): string[] {
+  const tokens = json['added_tokens']
+  return Array.isArray(tokens) ? tokens.map((token: { content: string }) => token.content) : []
+}
+
+function vocabSizeOf(library: Library): number {
+  let size = 0
+  for (const id of library.get_vocab(true).values()) size = Math.max(size, id + 1)
+  return size
+}
+
+function separatorOf(library: Library, config: Record<string, unknown>, folder: string): number {
+  const entry = config['eos_token']
+  const content = typeof entry === 'object' && entry !== null && 'content' in entry ? entry.content : entry
+  if (typeof content === 'string') {
+    const id = library.token_to_id(content)
+    if (id === undefined)
+      throw new FormatError(`Cannot read ${folder}/tokenizer_config.json: eos_token is "${content}", which is no token`)
+    return id
+  }
+  const id = readConfig(folder).eosTokenIds[0]
+  if (id === undefined)
+    throw new FormatError(
+      `Cannot open the tokenizer of ${folder}: neither tokenizer_config.json (eos_token) nor config.json (eos_token_id) ` +
+        'names an end-of-text token, wanted one to put between documents',
+    )
+  return id
+}
