@@ -8,8 +8,14 @@ const WHOLE = /^\d+$/
 const MEMORY = /^(\d+(?:\.\d+)?|\.\d+)([KMGT])(?:i?B)?$/i
 const UNIT_BYTES: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 }
 
-/** Bounds of a numeric flag; `below` is exclusive, `min` and `max` are not. */
-export type Bounds = { readonly min?: number; readonly max?: number; readonly below?: number; readonly example: string }
+/** Bounds of a numeric flag; `above` and `below` are exclusive, `min` and `max` are not. */
+export type Bounds = {
+  readonly min?: number
+  readonly max?: number
+  readonly above?: number
+  readonly below?: number
+  readonly example: string
+}
 
 /** A parser for a decimal number within bounds. It throws UsageError with what came and what was wanted. */
 export function decimal(flag: string, bounds: Bounds): (value: string) => number {
@@ -64,12 +70,13 @@ export function repeated(value: string, previous: readonly string[] | undefined)
 }
 
 function within(flag: string, text: string, value: number, kind: string, bounds: Bounds): number {
-  const { min = -Infinity, max = Infinity, below = Infinity } = bounds
-  if (value >= min && value <= max && value < below) return value
+  const { min = -Infinity, max = Infinity, above = -Infinity, below = Infinity } = bounds
+  if (value >= min && value <= max && value > above && value < below) return value
   throw new UsageError(`${flag}: got ${quoted(text)}, wanted ${kind}${range(bounds)}, e.g. ${bounds.example}`)
 }
 
-function range({ min, max, below }: Bounds): string {
+function range({ min, max, above, below }: Bounds): string {
+  if (above !== undefined) return ` above ${above}`
   if (min !== undefined && below !== undefined) return ` in [${min}, ${below})`
   if (min !== undefined && max !== undefined) return ` in [${min}, ${max}]`
   return min === undefined ? '' : `, at least ${min}`

@@ -60,12 +60,12 @@ function addSolverOptions(command: Command): Command {
     .option(
       '--damping-max <fraction>',
       'largest damping tried when a factorisation fails (default: 1)',
-      decimal('--damping-max', { min: 0, example: '1' }),
+      decimal('--damping-max', { above: 0, example: '1' }),
     )
     .option(
       '--min-tokens-per-expert <n>',
-      'stop when an expert has fewer calibration tokens (default: 1)',
-      whole('--min-tokens-per-expert', { min: 1, example: '128' }),
+      'stop when an expert has fewer calibration tokens (default: 1; 0 lets empty experts pass)',
+      whole('--min-tokens-per-expert', { min: 0, example: '128' }),
     )
     .option('--true-sequential', 'calibrate down on the intermediates of the pruned gate and up')
     .option(
@@ -100,7 +100,7 @@ export function addDampingOption(command: Command): Command {
   return command.option(
     '--damping <fraction>',
     'damping added to H, as a fraction of mean(diag H) (default: 0.01)',
-    decimal('--damping', { min: 0, example: '0.01' }),
+    decimal('--damping', { above: 0, example: '0.01' }),
   )
 }
 

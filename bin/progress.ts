@@ -92,30 +92,35 @@ function blockName({ block = 0, blocks }: Progress): string {
   return `block ${block + 1}${blocks === undefined ? '' : ` of ${blocks}`}`
 }
 
-type Track = { first: number; last: number; start: number; unitStart: number }
+/** Units that the pace looks back on: blocks that a continued run only replays are fast, and soon forgotten. */
+const LOOK_BACK = 3
+
+/** Where a stage stood when its last units were finished, oldest first. */
+type Mark = { readonly position: number; readonly time: number }
 
 /**
- * Rate and time left as text. Blocks cost about the same, so the time of the blocks finished in this run (a continued
- * run starts at a later one) is what the others will take; elsewhere the units of the stage are counted.
+ * Rate and time left as text. Blocks cost about the same, so the time of the last few finished in this run is what the
+ * others will take; outside the blocks the units of the stage are counted.
  */
 export function createPace(now: () => number): (progress: Progress) => string {
-  const tracks = new Map<string, Track>()
+  const tracks = new Map<string, Mark[]>()
   return (progress) => {
     const time = now()
     const { block } = progress
     const key = block === undefined ? progress.stage : 'blocks'
     const position = block ?? progress.done
-    let track = tracks.get(key)
-    if (!track || position < track.last) {
-      track = { first: position, last: position, start: time, unitStart: time }
-      tracks.set(key, track)
-    }
-    if (position > track.last) [track.last, track.unitStart] = [position, time]
-    const finished = position - track.first
-    if (finished === 0) return ''
-    const perUnit = (track.unitStart - track.start) / finished
+    const last = tracks.get(key)?.at(-1)
+    if (last === undefined || position < last.position) tracks.set(key, [{ position, time }])
+    const marks = tracks.get(key)!
+    if (position > marks.at(-1)!.position) marks.push({ position, time })
+    // Single tokens or windows are too small to look back on three of them; the whole stage is averaged.
+    if (block !== undefined && marks.length > LOOK_BACK + 1) marks.shift()
+    if (block === undefined && marks.length > 2) marks.splice(1, marks.length - 2)
+    const [first, newest] = [marks[0]!, marks.at(-1)!]
+    if (newest.position === first.position) return ''
+    const perUnit = (newest.time - first.time) / (newest.position - first.position)
     const total = block === undefined ? progress.total : progress.blocks
-    const left = total === undefined ? 0 : (total - position) * perUnit - (time - track.unitStart)
+    const left = total === undefined ? 0 : (total - position) * perUnit - (time - newest.time)
     return [rate(perUnit, block !== undefined), left > 0 ? `${duration(left)} left` : ''].filter(Boolean).join(', ')
   }
 }

@@ -38,7 +38,7 @@ function growth(plan: PlanResult): string {
     { title: 'ratio' },
   ]
   const rows = changes.map(({ cells }) => cells)
-  return `${table(columns, rows)}\nStock onnxruntime gains no speed from zeros: reading less per token pays with sparse kernels only.`
+  return table(columns, rows)
 }
 
 function change(what: string, dense: number, artifact: number): { ratio: number; cells: string[] } {

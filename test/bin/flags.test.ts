@@ -27,6 +27,12 @@ describe('decimal()', () => {
     expect(sparsity(text)).toBe(value)
   })
 
+  it('excludes `above`', () => {
+    const damping = decimal('--damping', { above: 0, example: '0.01' })
+    expect(damping('1e-9')).toBe(1e-9)
+    expect(() => damping('0')).toThrow(new UsageError('--damping: got 0, wanted a number above 0, e.g. 0.01'))
+  })
+
   it('excludes `below` and includes `min` and `max`', () => {
     expect(() => sparsity('1')).toThrow(UsageError)
     const closed = decimal('--x', { min: 0, max: 1, example: '1' })

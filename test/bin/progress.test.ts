@@ -15,6 +15,9 @@ describe('createPace()', () => {
     expect(at(1, 2000)).toBe('2.0 s a block, 14.0 s left')
     expect(at(1, 3000)).toBe('2.0 s a block, 13.0 s left')
     expect(at(2, 6000)).toBe('3.0 s a block, 18.0 s left')
+    expect(at(3, 8000)).toBe('2.7 s a block, 13.3 s left')
+    // The first block is forgotten by now.
+    expect(at(4, 13_000)).toBe('3.7 s a block, 14.7 s left')
   })
 
   it('counts only the blocks of this run when it goes on from an earlier one', () => {
