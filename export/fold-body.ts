@@ -1,18 +1,9 @@
 import type { Graph } from '../src/formats/onnx/types.ts'
 import type { ValueName } from '../src/graph/builder.ts'
 import { GraphBuilder } from '../src/graph/builder.ts'
-import type { Attributes } from './body-parts.ts'
-import {
-  ALLOW_ZERO,
-  bytePopulation,
-  byteRanks,
-  EXCLUSIVE,
-  ON_AXIS_0,
-  TO_FLOAT,
-  TO_INT32,
-  TO_THE_END,
-  tokenOrder,
-} from './body-parts.ts'
+import type { Attributes } from './attributes.ts'
+import { int, TO_FLOAT, TO_INT32, TO_INT64, ON_AXIS_0, TO_THE_END } from './attributes.ts'
+import { ALLOW_ZERO, bytePopulation, byteRanks, EXCLUSIVE, tokenOrder } from './body-parts.ts'
 
 /**
  * The fold body of SparseExpertMatMul for `experts` experts: the decoder hangs on constants only, so onnxruntime computes
@@ -40,8 +31,8 @@ export function foldBody(experts: number): Graph {
     [experts, 1],
     Array.from({ length: experts }, (_, e) => e),
   )
-  const isExpert = at('Cast', [at('Equal', [expert, ids])], { to: { type: 'int', i: 7 } })
-  const counts = at('ReduceSum', [isExpert, b.ints(1)], { keepdims: { type: 'int', i: 0 } })
+  const isExpert = at('Cast', [at('Equal', [expert, ids])], TO_INT64)
+  const counts = at('ReduceSum', [isExpert, b.ints(1)], { keepdims: int(0) })
   const rows = split([at('Gather', [flat, order]), counts])
   const ones = b.constant(
     'int64',
@@ -50,7 +41,7 @@ export function foldBody(experts: number): Graph {
   )
   const weights = split([decodedStack(b, inputs), ones])
   const products = rows.map((rowsOfExpert, e) =>
-    at('Gemm', [rowsOfExpert, at('Squeeze', [weights[e]!, b.ints(0)])], { transB: { type: 'int', i: 1 } }),
+    at('Gemm', [rowsOfExpert, at('Squeeze', [weights[e]!, b.ints(0)])], { transB: int(1) }),
   )
   const byToken = at('Gather', [at('Concat', products, ON_AXIS_0), restore])
   const outputs = at('Gather', [at('Shape', ['mask']), b.ints(1)])

@@ -1,18 +1,9 @@
 import type { Graph } from '../src/formats/onnx/types.ts'
 import type { ValueName } from '../src/graph/builder.ts'
 import { GraphBuilder } from '../src/graph/builder.ts'
-import type { Attributes } from './body-parts.ts'
-import {
-  ALLOW_ZERO,
-  bytePopulation,
-  byteRanks,
-  EXCLUSIVE,
-  ON_AXIS_0,
-  TO_FLOAT,
-  TO_INT32,
-  TO_THE_END,
-  tokenOrder,
-} from './body-parts.ts'
+import type { Attributes } from './attributes.ts'
+import { int, TO_FLOAT, TO_INT32, ON_AXIS_0, TO_THE_END } from './attributes.ts'
+import { ALLOW_ZERO, bytePopulation, byteRanks, EXCLUSIVE, tokenOrder } from './body-parts.ts'
 
 /** Values of the function that the Loop body reads from outside. */
 type Outer = {
@@ -41,7 +32,7 @@ export function streamBody(): Graph {
     b.node('/stream', op, inputs, attributes)
   const [zero, minusOne] = [b.ints(0), b.ints(-1)]
   const expert = at('Reshape', ['expert', minusOne])
-  const sorted: Attributes = { sorted: { type: 'int', i: 1 } }
+  const sorted: Attributes = { sorted: int(1) }
   const [experts, , , counts] = b.nodeOutputs('/stream', 'Unique', [expert], sorted, { outputs: 4 })
   const { order, restore } = tokenOrder(b, '/stream', expert)
   const maskShape = at('Shape', ['mask'])
@@ -120,7 +111,7 @@ function expertBody(outer: GraphBuilder, from: Outer): Graph {
   const values = at('Concat', [outer.constant('float', [1], [0]), kept], ON_AXIS_0)
   const weights = at('GatherElements', [values, at('Reshape', [index, minusOne])], ON_AXIS_0)
   const W = at('Reshape', [weights, from.weightShape])
-  const product = at('Gemm', [rows, W], { transB: { type: 'int', i: 1 } })
+  const product = at('Gemm', [rows, W], { transB: int(1) })
 
   b.output(at('Identity', [going]), 'bool', [])
   const collected = at('SequenceInsert', [products, product])

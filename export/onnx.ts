@@ -1,0 +1,166 @@
+import type { Model, StringEntry } from '../src/formats/onnx/types.ts'
+import type { ValueName } from '../src/graph/builder.ts'
+import { GraphBuilder, modelOf } from '../src/graph/builder.ts'
+import type { ModelConfig } from '../src/model/config.ts'
+import type { OpenedModel } from '../src/model/open.ts'
+import { basename } from 'node:path'
+import { TO_FLOAT, ON_AXIS_0 } from './attributes.ts'
+import { attention, fusedAttention } from './attention.ts'
+import type { FfMatrix, SparseForm } from './feed-forward.ts'
+import { feedForward } from './feed-forward.ts'
+import type { StockBody } from './functions.ts'
+import { sparseExpertMatMul } from './functions.ts'
+import type { Positions } from './positions.ts'
+import { positions } from './positions.ts'
+import type { PlaceOf } from './weights.ts'
+import { asFloat, linear, rmsNorm, stored } from './weights.ts'
+
+/** Value (tokens, hidden) between the last block and the final norm, batch and sequence flattened. */
+export const FINAL_HIDDEN = '/model/final_hidden'
+
+/** The sparse part of a decoder graph; without it every FF matrix is dense. */
+export type MixtureGraph = {
+  readonly experts: number
+  readonly splitRouter: boolean
+  readonly stockBody: StockBody
+  /** metadata_props of the nodes of one FF layer. */
+  readonly metadata: (layer: number, node: FfMatrix | 'router' | 'downRouter') => StringEntry[]
+}
+
+export type DecoderOptions = {
+  readonly model: OpenedModel
+  readonly place: PlaceOf
+  readonly mixture?: MixtureGraph
+  /** metadata_props of the model. */
+  readonly metadata: StringEntry[]
+  readonly toolVersion: string
+}
+
+/**
+ * The whole decoder: `input_ids` (batch, sequence), `attention_mask` (batch, past + sequence), both int64, and
+ * `past_key_values.{i}.key|value` (batch, kvHeads, past, headDim) → `logits` (batch, sequence, vocab) and
+ * `present.{i}.key|value`. Padding may stand on either side; positions follow from the mask. Weights are external data.
+ */
+export function decoderModel(options: DecoderOptions): Model {
+  const { model, place, mixture } = options
+  const { config } = model
+  const b = new GraphBuilder()
+  declareInputs(b, config)
+  const embedded = b.node('/model/embed', 'Gather', [
+    stored(b, place, model.tensorName('embedding')),
+    b.node('/model/embed', 'Reshape', ['input_ids', b.ints(-1)]),
+  ])
+  let hidden = b.node('/model/embed', 'Cast', [embedded], TO_FLOAT)
+  const shared = positions(b, config, !fusedAttention(config))
+  const onlyExpert = mixture?.experts === 1 ? b.node('/model', 'Expand', [b.ints(0), tokenCount(b)]) : undefined
+  for (let layer = 0; layer < config.layers; layer++)
+    hidden = decoderBlock(b, options, layer, hidden, shared, onlyExpert)
+  const logits = head(b, options, hidden)
+  const shape = b.node('/lm_head', 'Concat', [shared.tokenShape, b.ints(config.vocab)], ON_AXIS_0)
+  b.node('/lm_head', 'Reshape', [logits, shape], {}, { outputs: ['logits'] })
+  b.output('logits', 'float', ['batch', 'sequence', config.vocab])
+  for (const name of cacheNames('present', config)) b.output(name, 'float', cacheShape(config, 'total_sequence'))
+  return modelOf(b.graph('decoder'), {
+    functions: mixture ? [sparseExpertMatMul(mixture.stockBody, mixture.experts)] : [],
+    metadata: options.metadata,
+    producerVersion: options.toolVersion,
+  })
+}
+
+/** The dense model as a graph over its own weight files; its external data lie in `model.dataFolder`. */
+export function denseDecoderModel(model: OpenedModel, toolVersion: string): Model {
+  const place: PlaceOf = (name) => {
+    const { dtype, shape, file, offset, byteLength } = model.weights.get(name)
+    return { dtype, shape, external: { location: basename(file), offset, length: byteLength } }
+  }
+  const metadata = [{ key: 'spexpand.final_hidden', value: FINAL_HIDDEN }]
+  return decoderModel({ model, place, metadata, toolVersion })
+}
+
+function declareInputs(b: GraphBuilder, config: ModelConfig): void {
+  b.input('input_ids', 'int64', ['batch', 'sequence'])
+  b.input('attention_mask', 'int64', ['batch', 'total_sequence'])
+  for (const name of cacheNames('past_key_values', config)) b.input(name, 'float', cacheShape(config, 'past_sequence'))
+}
+
+function cacheNames(prefix: string, config: ModelConfig): string[] {
+  const layers = Array.from({ length: config.layers }, (_, layer) => layer)
+  return layers.flatMap((layer) => [`${prefix}.${layer}.key`, `${prefix}.${layer}.value`])
+}
+
+function cacheShape(config: ModelConfig, keys: string): (number | string)[] {
+  return ['batch', config.kvHeads, keys, config.headDim]
+}
+
+function tokenCount(b: GraphBuilder): ValueName {
+  return b.node('/model', 'Reshape', [b.node('/model', 'Size', ['input_ids']), b.ints(1)])
+}
+
+/** hidden ── norm ── attention ── + ── norm ── FF ── + */
+function decoderBlock(
+  b: GraphBuilder,
+  { model, place, mixture }: DecoderOptions,
+  layer: number,
+  hidden: ValueName,
+  shared: Positions,
+  onlyExpert: ValueName | undefined,
+): ValueName {
+  const { config } = model
+  const path = `/model/layers.${layer}`
+  const weight = (role: Parameters<OpenedModel['tensorName']>[0]): ValueName =>
+    asFloat(b, place, model.tensorName(role, layer))
+  const normed = rmsNorm(b, `${path}/attention_norm`, hidden, weight('attentionNorm'), config.normEps)
+  const attended = attention(
+    b,
+    config,
+    layer,
+    normed,
+    (role, x) => {
+      const bias = config.biases.includes(role) ? asFloat(b, place, model.tensorName(role, layer, 'bias')) : undefined
+      return linear(b, `${path}/attention/${role}`, x, weight(role), bias)
+    },
+    shared,
+  )
+  const residual = b.node(`${path}/attention_residual`, 'Add', [hidden, attended])
+  const ffnIn = rmsNorm(b, `${path}/ffn_norm`, residual, weight('ffnNorm'), config.normEps)
+  const names = ffNames(model, layer)
+  const ffnOut = feedForward(b, config, place, ffnIn, {
+    path: `${path}/mlp`,
+    names,
+    ...(mixture ? { sparse: sparseForm(mixture, names, layer, onlyExpert) } : {}),
+  })
+  const isLast = layer === config.layers - 1
+  return b.node(`${path}/residual`, 'Add', [residual, ffnOut], {}, isLast ? { outputs: [FINAL_HIDDEN] } : {})
+}
+
+/** Base names of the FF matrices of a layer. */
+export function ffNames(model: OpenedModel, layer: number): Record<FfMatrix, string> {
+  const base = (role: FfMatrix): string => model.tensorName(role, layer).replace(/\.weight$/, '')
+  return { gate: base('gate'), up: base('up'), down: base('down') }
+}
+
+/** Base names of the routers beside the FF matrices: '….mlp.router' and '….mlp.down_proj.router'. */
+export function routerNames(names: Readonly<Record<FfMatrix, string>>): { router: string; downRouter: string } {
+  return { router: names.gate.replace(/\.[^.]+$/, '.router'), downRouter: `${names.down}.router` }
+}
+
+function sparseForm(
+  mixture: MixtureGraph,
+  names: Readonly<Record<FfMatrix, string>>,
+  layer: number,
+  onlyExpert: ValueName | undefined,
+): SparseForm {
+  const { router, downRouter } = routerNames(names)
+  return {
+    metadata: (node) => mixture.metadata(layer, node),
+    ...(onlyExpert === undefined ? { router } : { onlyExpert }),
+    ...(mixture.splitRouter ? { downRouter } : {}),
+  }
+}
+
+/** hidden ── final norm ── head (T, vocab); a tied head is the embedding matrix itself. */
+function head(b: GraphBuilder, { model, place }: DecoderOptions, hidden: ValueName): ValueName {
+  const scale = asFloat(b, place, model.tensorName('finalNorm'))
+  const normed = rmsNorm(b, '/model/norm', hidden, scale, model.config.normEps)
+  return linear(b, '/lm_head', normed, asFloat(b, place, model.tensorName('head')))
+}
