@@ -96,8 +96,7 @@ export class GraphBuilder {
     values: readonly number[],
   ): ValueName {
     const name = `/constants/${type}/${dims.join('x')}/${values.length > 8 ? hashOf(values) : values.join(',')}`
-    if (!this.initializers.has(name)) this.initializers.set(name, smallTensor(name, type, dims, values))
-    return name
+    return this.shared(smallTensor(name, type, dims, values))
   }
 
   ints(...values: number[]): ValueName {
@@ -118,6 +117,16 @@ export class GraphBuilder {
       input: this.inputs,
       output: this.outputs,
       valueInfo: this.valueInfo,
+    }
+  }
+
+  /** Finds the equal constant, or adds this one; long ones have a hash in their name, which may collide. */
+  private shared(tensor: TensorProto): ValueName {
+    for (let i = 0; ; i++) {
+      const name = i === 0 ? tensor.name : `${tensor.name}_${i}`
+      const held = this.initializers.get(name)
+      if (!held) this.initializers.set(name, { ...tensor, name })
+      if (!held || Buffer.compare(held.rawData!, tensor.rawData!) === 0) return name
     }
   }
 
@@ -162,7 +171,7 @@ function bytesOf(type: 'int64' | 'int32' | 'float' | 'bool' | 'uint8', values: r
   }
 }
 
-/** FNV-1a over the numbers: only a name, equality is not assumed from it beyond constants of one graph. */
+/** FNV-1a over the numbers: only a name, equal names are compared by content. */
 function hashOf(values: readonly number[]): string {
   let h = 0x811c9dc5
   const bytes = new Uint8Array(Float64Array.from(values).buffer)
@@ -170,18 +179,22 @@ function hashOf(values: readonly number[]): string {
   return `${values.length}-${h.toString(16).padStart(8, '0')}`
 }
 
-/** The model around a graph: IR 10, opset 21, the operator sets of onnxruntime, and ours where functions are given. */
+/**
+ * The model around a graph: the operator sets of onnxruntime, and ours where functions are given. IR 10 and opset 21
+ * (`opset` @default 21), which old runtimes load; with opset 23 the IR version that came with it.
+ */
 export function modelOf(
   graph: Graph,
-  options: { functions?: FunctionDef[]; metadata?: StringEntry[]; producerVersion: string },
+  options: { functions?: FunctionDef[]; metadata?: StringEntry[]; producerVersion: string; opset?: 21 | 23 },
 ): Model {
   const functions = options.functions ?? []
+  const opset = options.opset ?? 21
   return {
-    irVersion: 10,
+    irVersion: opset === 23 ? 11 : 10,
     producerName: 'spexpand',
     producerVersion: options.producerVersion,
     opsetImport: [
-      { domain: '', version: 21 },
+      { domain: '', version: opset },
       { domain: 'com.microsoft', version: 1 },
       ...(functions.length > 0 ? [{ domain: 'spexpand', version: 1 }] : []),
     ],
