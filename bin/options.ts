@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { Option } from 'commander'
 import { UsageError } from '../src/errors.ts'
-import type { CompressOptions, Method, Pattern } from '../src/index.ts'
+import type { CompressOptions, Method, Pattern, TextSource } from '../src/index.ts'
 import { choice, decimal, memory, nOfM, repeated, whole } from './flags.ts'
 
 const METHODS = ['sparse-expansion', 'sparsegpt', 'wanda', 'magnitude'] as const
@@ -28,12 +28,12 @@ export type CompressionFlags = {
 
 /** Every flag that decides what an artifact becomes; one word each, the same as in the library's options. */
 export function addCompressionOptions(command: Command): Command {
+  command.option(
+    '--experts <k>',
+    'experts per FF layer, 1 to 256 (default: 16; 1 is plain SparseGPT)',
+    whole('--experts', { min: 1, max: 256, example: '16' }),
+  )
   addPatternOptions(command)
-    .option(
-      '--experts <k>',
-      'experts per FF layer, 1 to 256 (default: 16; 1 is plain SparseGPT)',
-      whole('--experts', { min: 1, max: 256, example: '16' }),
-    )
     .option('--method <name>', `${METHODS.join(', ')} (default: sparse-expansion)`, choice('--method', METHODS))
     .option(
       '--router <kind>',
@@ -123,6 +123,17 @@ export function addOutputOptions(command: Command): Command {
     .option('--quiet', 'no progress on standard error')
 }
 
+/** A library text source, or nothing. Throws UsageError when standard input would have to be read twice. */
+export function textSource(
+  paths: readonly string[] | undefined,
+  others: readonly string[] = [],
+): TextSource | undefined {
+  if (paths === undefined) return undefined
+  if ([...paths, ...others].filter((path) => path === '-').length > 1)
+    throw new UsageError('Cannot read standard input twice: got - more than once, wanted a file for the others')
+  return { paths }
+}
+
 /** The pattern that the flags ask for, or nothing when they leave it to the library. */
 export function patternOf(flags: { readonly sparsity?: number; readonly pattern?: Pattern }): Pattern | undefined {
   return (
@@ -148,7 +159,7 @@ export function compressionOptions(model: string | undefined, flags: Compression
     method,
     experts: single ? 1 : experts,
     pattern,
-    text: text && { paths: text },
+    text: textSource(text),
     memoryBytes,
   })
 }

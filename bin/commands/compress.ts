@@ -1,10 +1,10 @@
 import { basename, resolve } from 'node:path'
 import type { Command } from 'commander'
-import type { CompressOptions, CompressResult, EvaluateOptions, EvaluateResult } from '../../src/index.ts'
+import type { CompressOptions, CompressResult, EvaluateOptions, EvaluateResult, TextSource } from '../../src/index.ts'
 import type { Context, Library } from '../context.ts'
 import { repeated } from '../flags.ts'
 import type { CompressionFlags } from '../options.ts'
-import { addCompressionOptions, addOutputOptions, compressionOptions, present } from '../options.ts'
+import { addCompressionOptions, addOutputOptions, compressionOptions, present, textSource } from '../options.ts'
 import type { ProgressView } from '../progress.ts'
 import { progressView } from '../progress.ts'
 import { compressReport, evalCommand } from '../report/compress.ts'
@@ -47,13 +47,14 @@ export function addCompressCommand(program: Command, context: Context): void {
 async function runCompress(model: string | undefined, flags: Flags, context: Context): Promise<void> {
   const { json, quiet, out = defaultOut(model), eval: wanted, evalText, ...compression } = flags
   const options = compressionOptions(model, compression)
+  const evalSource = textSource(evalText, flags.text)
   const skipped = whyNoEvaluation(wanted, flags)
   const library = await context.library()
   const view = progressView(context, { quiet: quiet ?? false })
   const ports = { onProgress: view.onProgress, signal: context.signal }
   try {
     const result = await library.compress({ ...options, out, ...ports })
-    const evaluation = { ...evaluateOptions(model, result, evalText, options), ...ports }
+    const evaluation = { ...evaluateOptions(model, result, evalSource, options), ...ports }
     const quality = skipped === undefined ? await measure(library, evaluation, view, context) : undefined
     view.stop()
     context.stdout.write(
@@ -97,10 +98,9 @@ function whyNoEvaluation(wanted: boolean, flags: Flags): string | undefined {
 function evaluateOptions(
   model: string | undefined,
   { out }: CompressResult,
-  evalText: readonly string[] | undefined,
+  text: TextSource | undefined,
   { threads, sequenceLength }: Omit<CompressOptions, 'out'>,
 ): EvaluateOptions {
-  const text = evalText && { paths: evalText }
   return present<EvaluateOptions>({ model: out, dense: model, text, threads, sequenceLength })
 }
 

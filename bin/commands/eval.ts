@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { EvaluateOptions } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { whole } from '../flags.ts'
-import { addOutputOptions, addTextOption, addThreadsOption, present } from '../options.ts'
+import { addOutputOptions, addTextOption, addThreadsOption, present, textSource } from '../options.ts'
 import { progressView } from '../progress.ts'
 import { evaluateReport } from '../report/evaluate.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
@@ -48,7 +48,8 @@ export function addEvalCommand(program: Command, context: Context): void {
 }
 
 async function runEval(model: string, flags: Flags, context: Context): Promise<void> {
-  const { json, quiet, text, ...same } = flags
+  const { json, quiet, ...same } = flags
+  const text = textSource(flags.text)
   const library = await context.library()
   const view = progressView(context, { quiet: quiet ?? false })
   try {
@@ -56,7 +57,7 @@ async function runEval(model: string, flags: Flags, context: Context): Promise<v
       present<EvaluateOptions>({
         ...same,
         model,
-        text: text && { paths: text },
+        text,
         onProgress: view.onProgress,
         signal: context.signal,
       }),

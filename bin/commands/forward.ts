@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { Context } from '../context.ts'
 import { addOutputOptions, addThreadsOption, present } from '../options.ts'
-import { fieldsReport } from '../report/fields.ts'
+import { outline } from '../report/outline.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 
 type Flags = {
@@ -36,5 +36,5 @@ async function runForward(model: string, { input, out, threads, json }: Flags, c
   const library = await context.library()
   const options = { model, input, out, threads }
   const result = await library.forwardFile(present<Parameters<typeof library.forwardFile>[0]>(options))
-  context.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : fieldsReport(result))
+  context.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : outline(result))
 }

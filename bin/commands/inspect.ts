@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { Context } from '../context.ts'
 import { addOutputOptions } from '../options.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
-import { inspectReport } from '../report/inspect.ts'
+import { outline } from '../report/outline.ts'
 
 const HELP = `
 Examples:
@@ -25,5 +25,5 @@ export function addInspectCommand(program: Command, context: Context): void {
 async function runInspect(path: string, { json }: { readonly json?: boolean }, context: Context): Promise<void> {
   const library = await context.library()
   const result = await library.inspect(path)
-  context.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : inspectReport(result))
+  context.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : outline(result))
 }

@@ -12,7 +12,7 @@ import {
   present,
 } from '../options.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
-import { fieldsReport } from '../report/fields.ts'
+import { outline } from '../report/outline.ts'
 
 // One matrix has one set of inputs: there is nothing to expand.
 const METHODS = ['sparsegpt', 'wanda', 'magnitude'] as const satisfies readonly Method[]
@@ -58,5 +58,5 @@ async function runPruneMatrix(input: string, flags: Flags, context: Context): Pr
   const library = await context.library()
   const options = { input, out, pattern, method, damping, threads }
   const result = await library.pruneMatrixFile(present<Parameters<typeof library.pruneMatrixFile>[0]>(options))
-  context.stdout.write(flags.json ? `${JSON.stringify(result, null, 2)}\n` : fieldsReport(result))
+  context.stdout.write(flags.json ? `${JSON.stringify(result, null, 2)}\n` : outline(result))
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { compressReport } from '../../bin/report/compress.ts'
 import { evaluateReport } from '../../bin/report/evaluate.ts'
-import { fieldsReport } from '../../bin/report/fields.ts'
+import { outline } from '../../bin/report/outline.ts'
 import { planReport } from '../../bin/report/plan.ts'
 import { compressResult, evaluateResult, planResult } from './results.ts'
 
@@ -107,10 +107,38 @@ describe('planReport()', () => {
   })
 })
 
-describe('fieldsReport()', () => {
-  it('prints one field a line', () => {
-    expect(fieldsReport({ out: 'a.safetensors', loss: 1.234_567_8, zeros: 12, note: undefined })).toBe(
-      'out    a.safetensors\nloss   1.23457\nzeros  12\n',
+describe('outline()', () => {
+  it('prints single values one a line and leaves out what is undefined', () => {
+    expect(outline({ out: 'a.safetensors', loss: 1.234_567_8, zeros: 12, note: undefined, sizeBytes: 1500 })).toBe(
+      'out        a.safetensors\nloss       1.23457\nzeros      12\nsizeBytes  1.50 kB\n',
     )
+  })
+
+  it('prints lists of objects as tables and objects as sections, after the single values', () => {
+    const text = outline({
+      tensors: [
+        { name: 'a', shape: [2, 3], bytes: 24 },
+        { name: 'longer', shape: [4], bytes: 16_000, sparsity: 0.7 },
+      ],
+      metadata: { format: 'pt', empty: {} },
+      kind: 'safetensors',
+      files: ['x', 'y'],
+      none: [],
+    })
+    expect(text.split('\n')).toEqual([
+      'kind   safetensors',
+      'files  x, y',
+      'none',
+      '',
+      'tensors (2)',
+      '  name    shape     bytes  sparsity',
+      '  a       (2, 3)     24 B         -',
+      '  longer  (4)     16.0 kB  0.700000',
+      '',
+      'metadata',
+      '  format  pt',
+      '  empty   {}',
+      '',
+    ])
   })
 })
