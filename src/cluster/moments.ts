@@ -42,7 +42,8 @@ export async function accumulateMoments(source: RowSource, blas: Blas, maxRows =
     const n = await gather(source, start, every, gathered)
     shift ??= meanOf(gathered, n, dim)
     subtract(gathered, n, shift, sum)
-    await blas.gemm(dim, dim, n, gathered, gathered, cross, { transA: true, beta: count === 0 ? 0 : 1 })
+    const X = gathered.subarray(0, n * dim)
+    await blas.gemm(dim, dim, n, X, X, cross, { transA: true, beta: count === 0 ? 0 : 1 })
     count += n
   }
   const moments = { count, dim, shift: shift ?? new Float32Array(dim), sum, cross }

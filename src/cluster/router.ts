@@ -154,8 +154,10 @@ export async function routeRows(
   const scores = new Float32Array(Math.min(CHUNK_ROWS, rows) * k)
   for (let start = 0; start < rows; start += CHUNK_ROWS) {
     const end = Math.min(start + CHUNK_ROWS, rows)
-    await blas.gemm(end - start, k, weight.cols, await chunk(start, end), weight.data, scores, { transB: true })
-    argmax(scores, bias, labels.subarray(start, end))
+    const X = await chunk(start, end)
+    const some = scores.subarray(0, (end - start) * k)
+    await blas.gemm(end - start, k, weight.cols, X, weight.data, some, { transB: true })
+    argmax(some, bias, labels.subarray(start, end))
   }
   return labels
 }
