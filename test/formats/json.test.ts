@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { parseStrictJson } from '../../src/formats/json.ts'
 import type { JsonValue } from '../../src/formats/json.ts'
 

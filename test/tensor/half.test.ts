@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { openSafetensors } from '../../src/formats/safetensors/reader.ts'
 import { fromBf16, fromF16, toBf16, toF16 } from '../../src/tensor/half.ts'
 

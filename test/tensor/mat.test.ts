@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { ShapeError } from '../../src/errors.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 import { assertShape, matOf, transpose, zeros } from '../../src/tensor/mat.ts'

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { FormatError, UnsupportedError } from '../../../src/errors.ts'
 import { openSafetensors, readSafetensors } from '../../../src/formats/safetensors/reader.ts'
 import { writeSafetensors } from '../../../src/formats/safetensors/writer.ts'
+import { recordReads } from '../reads.ts'
 import { temporaryFolder } from '../temp.ts'
 
 const folder = temporaryFolder()
@@ -85,9 +86,9 @@ describe('openSafetensors()', () => {
     const name = path.join(folder, 'sparse.safetensors')
     fs.writeFileSync(name, Uint8Array.of(0, 0, 0, 0x40, 0, 0, 0, 0))
     fs.truncateSync(name, 2 ** 31)
-    const reads = vi.spyOn(fs, 'readSync')
+    const reads = recordReads()
     expect(() => openSafetensors(name)).toThrow('the header length is 1073741824')
-    expect(reads.mock.calls.map((call) => call[3])).toEqual([8])
+    expect(reads.map(({ byteLength }) => byteLength)).toEqual([8])
     fs.rmSync(name)
   })
 
@@ -151,18 +152,18 @@ describe('TensorFile', () => {
     const long = path.join(folder, 'long.safetensors')
     writeSafetensors(long, { a: { dtype: 'BF16', shape: [halves.length], bytes: new Uint8Array(halves.buffer) } })
     const file = openSafetensors(long)
-    const reads = vi.spyOn(fs, 'readSync')
+    const reads = recordReads()
     const got = new Uint32Array(file.readF32('a').buffer)
-    expect(Math.max(...reads.mock.calls.map((call) => call[3] as number))).toBe(1 << 20)
+    expect(Math.max(...reads.map(({ byteLength }) => byteLength))).toBe(1 << 20)
     expect(got.every((bits, i) => bits === halves[i]! << 16)).toBe(true)
     file.close()
   })
 
   it('readBytes() reads the range it is asked for and no more', () => {
     const file = openSafetensors(name)
-    const reads = vi.spyOn(fs, 'readSync')
+    const reads = recordReads()
     expect(file.readBytes('f64', 8, 16)).toEqual(new Uint8Array(f64.buffer, 8, 8))
-    expect(reads.mock.calls.map((call) => [call[3], call[4]])).toEqual([[8, file.get('f64').offset + 8]])
+    expect(reads).toEqual([{ byteLength: 8, position: file.get('f64').offset + 8 }])
     expect(() => file.readBytes('f64', 8, 25)).toThrow(RangeError)
     expect(() => file.readBytes('f64', -1)).toThrow(RangeError)
     file.close()
