@@ -1,3 +1,7 @@
 // Entry of the WebAssembly module: every kernel is exported from here.
 export * from './halves'
 export * from './lloyd'
+export * from './eliminate'
+export * from './select'
+export * from './transpose'
+export * from './triangle'

@@ -1,0 +1,32 @@
+/** The solver's entries of the WebAssembly module (src/kernels/assembly); addresses and strides as documented there. */
+export type SolverKernels = {
+  factorBlock(S: number, n: number, ld: number): number
+  invertBlock(N: number, Y: number, n: number, ld: number): void
+  transposeBlock(A: number, rows: number, cols: number, lda: number, T: number, ldT: number): number
+  scoreAndSelect(
+    W: number,
+    scores: number,
+    rows: number,
+    outs: number,
+    diagonal: number,
+    k: number,
+    bins: number,
+  ): number
+  markHighest(W: number, scores: number, m: number, n: number, ld: number, diagonal: number): void
+  eliminate(
+    W: number,
+    W0: number,
+    removed: number,
+    rows: number,
+    ld: number,
+    R: number,
+    scores: number,
+    threshold: number,
+    diagonal: number,
+    n: number,
+    m: number,
+    mask: number,
+    maskStride: number,
+    scratch: number,
+  ): number
+}
