@@ -1,0 +1,182 @@
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { basename, join, resolve } from 'node:path'
+import { UnsupportedError } from '../src/errors.ts'
+import { writeFileWhole } from '../src/formats/bytes.ts'
+import { encodeModel } from '../src/formats/onnx/encode.ts'
+import { fileSha256 } from '../src/formats/sha256.ts'
+import type { OpenedModel } from '../src/model/open.ts'
+import type { BlockStats, Fallback } from '../src/pipeline/types.ts'
+import { elementCount } from '../src/tensor/dtype.ts'
+import type { BlockTensors } from './block-tensors.ts'
+import { FF_MATRICES, openBlocks } from './block-tensors.ts'
+import { fileMetadata, productMetadata, routerMetadata } from './annotations.ts'
+import type { StockBody } from './functions.ts'
+import type { Manifest, OptionValue, Source } from './manifest.ts'
+import { encodeManifest, FORMAT_VERSION, MANIFEST } from './manifest.ts'
+import type { MetadataOf } from './metadata.ts'
+import { metadataProps } from './metadata.ts'
+import { decoderModel, FINAL_HIDDEN } from './onnx.ts'
+import type { ShardPlan, TensorSource } from './shards.ts'
+import { planShards, writeShards } from './shards.ts'
+
+export type ArtifactOptions = {
+  /** The dense model; everything but its FF matrices goes into the artifact as it is. */
+  readonly model: OpenedModel
+  /** Folder to write into; made when it is not there. */
+  readonly out: string
+  /** One .safetensors file per block: experts and routers, named as in the artifact. */
+  readonly blockFiles: readonly string[]
+  readonly stockBody: StockBody
+  readonly toolVersion: string
+  readonly source: Source
+  /** The options that shaped the result, `method` among them. */
+  readonly options: Readonly<Record<string, OptionValue>>
+  readonly blocks: readonly BlockStats[]
+  readonly fallbacks: readonly Fallback[]
+  /** Largest weight file; one tensor is never cut. @default 4e9 */
+  readonly shardBytes?: number
+}
+
+/** Files of the source that readers of a model folder look for, copied as they are. */
+const COPIED = [
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+]
+
+/**
+ * Writes an artifact: weights, model.onnx over them, the source's config and tokenizer, and last the manifest, without
+ * which a folder is no artifact. Tensors are copied in pieces. Equal inputs give equal bytes.
+ * Throws IntegrityError when the block files do not fit the model, UnsupportedError when the fold body cannot serve a
+ * matrix of this size, ResourceError when there is no space left.
+ */
+export function writeArtifact(options: ArtifactOptions): Manifest {
+  const { model, out, stockBody } = options
+  const blocks = openBlocks(model, options.blockFiles)
+  try {
+    if (stockBody === 'fold') assertFoldable(blocks.tensors)
+    const sparsity = sparsityOf(model, blocks)
+    const metadata = fileMetadata({ ...options, experts: blocks.experts, router: routerKind(blocks), sparsity })
+    const plan = planShards(
+      [...denseTensors(model), ...blocks.tensors],
+      { format: 'pt', ...metadata },
+      shardBytesOf(options),
+    )
+    mkdirSync(out, { recursive: true })
+    rmSync(join(out, MANIFEST), { force: true })
+    const names = writeShards(out, plan)
+    writeFileWhole(join(out, 'model.onnx'), encodeModel(artifactGraph(options, blocks, plan, metadata)))
+    const manifest: Manifest = {
+      formatVersion: FORMAT_VERSION,
+      tool: { name: 'spexpand', version: options.toolVersion },
+      source: { name: basename(resolve(model.folder)), ...options.source },
+      options: options.options,
+      mixture: {
+        layers: model.config.layers,
+        experts: blocks.experts,
+        router: routerKind(blocks),
+        sparsity,
+        stockBody,
+      },
+      blocks: options.blocks,
+      fallbacks: options.fallbacks,
+      files: [...names, 'model.onnx', ...copySourceFiles(model.folder, out)].sort().map((name) => fileEntry(out, name)),
+    }
+    writeFileWhole(join(out, MANIFEST), encodeManifest(manifest))
+    return manifest
+  } finally {
+    blocks.close()
+  }
+}
+
+/**
+ * Peak memory of loading a model with the fold body in stock onnxruntime, bytes: one folding pass keeps the intermediates
+ * of every layer. Measured per decoded weight: 25 bytes with one expert, 33 with the split into experts.
+ */
+export function foldPeakBytes(weightsPerExpert: number, experts: number): number {
+  return weightsPerExpert * experts * (experts === 1 ? 25 : 33)
+}
+
+/** Above this size of a node's output onnxruntime does not fold, and decodes every expert in every run without a word. */
+const MAX_FOLDED_BYTES = 2 ** 30
+
+function assertFoldable(tensors: readonly TensorSource[]): void {
+  for (const { name, shape } of tensors) {
+    if (!name.endsWith('.experts.mask')) continue
+    const bytes = elementCount(shape) * 8 * 4
+    if (bytes > MAX_FOLDED_BYTES)
+      throw new UnsupportedError(
+        `Cannot write the fold body: "${name}" decodes to ${bytes} bytes, onnxruntime folds at most ${MAX_FOLDED_BYTES}: ` +
+          'use the stream body (--stock-body stream)',
+      )
+  }
+}
+
+function shardBytesOf({ shardBytes }: ArtifactOptions): number {
+  return shardBytes ?? 4e9
+}
+
+function routerKind({ experts, splitRouter }: BlockTensors): Manifest['mixture']['router'] {
+  return experts === 1 ? 'none' : splitRouter ? 'split' : 'shared'
+}
+
+/** All tensors of the source but the FF matrices, which the experts replace. */
+function denseTensors({ weights, ...model }: OpenedModel): TensorSource[] {
+  const replaced = new Set<string>()
+  for (let layer = 0; layer < model.config.layers; layer++)
+    for (const matrix of FF_MATRICES) replaced.add(model.tensorName(matrix, layer))
+  return [...weights.tensors.values()]
+    .filter(({ name }) => !replaced.has(name))
+    .map(({ name, dtype, shape }) => ({
+      name,
+      dtype,
+      shape,
+      read: (start, end) => weights.readBytes(name, start, end),
+    }))
+}
+
+/** Zeros over all weights of all experts: values has one leading zero more than there are kept weights. */
+function sparsityOf({ config }: OpenedModel, { experts, tensors }: BlockTensors): number {
+  const kept = tensors
+    .filter(({ name }) => name.endsWith('.experts.values'))
+    .reduce((sum, { shape }) => sum + shape[0]! - 1, 0)
+  return 1 - kept / (3 * config.hidden * config.ff * config.layers * experts)
+}
+
+function artifactGraph(
+  { model, blocks: stats, stockBody, toolVersion }: ArtifactOptions,
+  blocks: BlockTensors,
+  plan: ShardPlan,
+  metadata: MetadataOf<'files'>,
+): ReturnType<typeof decoderModel> {
+  const onModel: MetadataOf<'model'> = { 'spexpand.stock_body': stockBody, 'spexpand.final_hidden': FINAL_HIDDEN }
+  return decoderModel({
+    model,
+    place: plan.place,
+    toolVersion,
+    metadata: metadataProps({ ...metadata, ...onModel }),
+    mixture: {
+      experts: blocks.experts,
+      splitRouter: blocks.splitRouter,
+      stockBody,
+      metadata: (layer, node) =>
+        node === 'router' || node === 'downRouter'
+          ? metadataProps(routerMetadata(layer, node))
+          : metadataProps(productMetadata(stats, layer, node)),
+    },
+  })
+}
+
+function copySourceFiles(from: string, to: string): string[] {
+  const present = COPIED.filter((name) => existsSync(join(from, name)))
+  for (const name of present) writeFileWhole(join(to, name), readFileSync(join(from, name)))
+  return present
+}
+
+function fileEntry(folder: string, name: string): Manifest['files'][number] {
+  const path = join(folder, name)
+  return { name, bytes: statSync(path).size, sha256: fileSha256(path) }
+}
