@@ -55,11 +55,11 @@ export function denseFfnModel(model: OpenedModel, layer: number): Model {
   return finish(b, 'ffn', { ffn_out: linear(b, model, 'down', down_in, layer) }, ['n', model.config.hidden])
 }
 
-/** The input of the down projection with the model's own weights: x (n, d) → z (n, ff). */
+/** The input of the down projection with the model's own weights: x (n, d) → down_in (n, ff). */
 export function gatedIntermediateModel(model: OpenedModel, layer: number): Model {
   const b = new GraphBuilder()
-  const z = gatedIntermediate(b, model, layer, b.input('x', 'float', ['n', model.config.hidden]))
-  return finish(b, 'intermediate', { z }, ['n', model.config.ff])
+  const down_in = gatedIntermediate(b, model, layer, b.input('x', 'float', ['n', model.config.hidden]))
+  return finish(b, 'intermediate', { down_in }, ['n', model.config.ff])
 }
 
 /** An FF layer whose weights come with each run: x (n, d), gate (ff, d), up (ff, d), down (d, ff) → y (n, d). */

@@ -71,7 +71,7 @@ export class Engine {
     const held = this.sessions.get(kind)
     if (held?.layer === layer) return held.session
     if (held) await (await held.session).release()
-    const session = createSession(encodeModel(this.graphOf(kind, layer)), { threads: 1, folder: this.model.folder })
+    const session = createSession(encodeModel(this.graphOf(kind, layer)), { threads: 1, folder: this.model.dataFolder })
     this.sessions.set(kind, { layer, session })
     return session
   }

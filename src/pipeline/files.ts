@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { matOf } from '../tensor/mat.ts'
 import type { RawTensor } from '../tensor/dtype.ts'
 import { FormatError } from '../errors.ts'
@@ -30,10 +31,10 @@ export async function forwardFile(
     const { hidden, ff, layers } = model.config
     const { logits } = await forward(
       model,
-      { data: ids.data, batch, sequence },
+      { data: ids.data, B: batch, T: sequence },
       {
-        ...(options.threads ? { threads: options.threads } : {}),
-        onLayer(layer, { ffnIn, downIn }) {
+        threads: options.threads ?? availableParallelism(),
+        onLayer(layer, ffnIn, downIn) {
           tensors.set(`layers.${layer}.ffn_in`, f32([batch, sequence, hidden], ffnIn))
           tensors.set(`layers.${layer}.down_in`, f32([batch, sequence, ff], downIn))
         },
@@ -80,7 +81,7 @@ export async function pruneMatrixFile(
   options: PruneMatrixFileOptions,
 ): Promise<{ out: string; outputs: number; inputs: number; zeros: number; lossDamped?: number; lossUndamped: number }> {
   const { W, X } = readMatrices(options.input)
-  const blas = await createBlas(options.threads ?? 1)
+  const blas = await createBlas(options.threads ?? availableParallelism())
   const result = await pruneMatrix({
     W,
     X,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { fileSha256 } from '../formats/sha256.ts'
 import type { OpenedModel } from '../model/open.ts'
 
 /** What a model is, whatever its folder is called. */
@@ -9,8 +9,6 @@ export type SourceHash = {
   readonly sha256: string
   readonly files: readonly { readonly name: string; readonly sha256: string }[]
 }
-
-const PIECE_BYTES = 1 << 22
 
 /** SHA-256 of config.json, tokenizer.json and the weight files of a model. */
 export function sourceHash(model: OpenedModel): SourceHash {
@@ -22,16 +20,4 @@ export function sourceHash(model: OpenedModel): SourceHash {
   const all = createHash('sha256')
   for (const { name, sha256 } of files) all.update(`${sha256}  ${name}\n`)
   return { sha256: all.digest('hex'), files }
-}
-
-function fileSha256(path: string): string {
-  const hash = createHash('sha256')
-  const fd = openSync(path, 'r')
-  try {
-    const piece = new Uint8Array(PIECE_BYTES)
-    for (let n = readSync(fd, piece); n > 0; n = readSync(fd, piece)) hash.update(piece.subarray(0, n))
-  } finally {
-    closeSync(fd)
-  }
-  return hash.digest('hex')
 }

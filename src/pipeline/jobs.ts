@@ -5,6 +5,13 @@ import type { Method, Pattern } from './types.ts'
 /** The FF matrices of a gated layer. */
 export type MatrixName = 'gate_proj' | 'up_proj' | 'down_proj'
 
+/** The same matrices, as src/model names roles. */
+export const ROLES: Readonly<Record<MatrixName, 'gate' | 'up' | 'down'>> = {
+  gate_proj: 'gate',
+  up_proj: 'up',
+  down_proj: 'down',
+}
+
 /** gate, up and down of one expert. */
 export type PackedFfn = { readonly gate: PackedExpert; readonly up: PackedExpert; readonly down: PackedExpert }
 

@@ -1,7 +1,7 @@
 import { availableParallelism, totalmem } from 'node:os'
 import { demoModelFolder } from '../../calibration/bundled.ts'
 import { UsageError } from '../errors.ts'
-import { validatePattern } from '../prune/pattern.ts'
+import { checkPattern } from '../prune/pattern.ts'
 import type { CompressOptions, Method, Pattern } from './types.ts'
 
 /** CompressOptions with every default filled in. */
@@ -33,7 +33,7 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
   if (method !== 'sparse-expansion' && options.experts !== undefined && options.experts !== 1)
     throw new UsageError(`Method '${method}' has one expert by definition: got experts ${options.experts}`)
   const pattern = options.pattern ?? { kind: 'unstructured', sparsity: 0.7 }
-  validatePattern(pattern)
+  checkPattern(pattern, pattern.kind === 'n:m' ? pattern.m : 1)
   const tokens = whole('tokens', options.tokens ?? 131_072, 1)
   const sequenceLength = whole('sequence-length', options.sequenceLength ?? 256, 2)
   if (tokens < sequenceLength)

@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path'
-import { foldPeakBytes } from '../../export/fold.ts'
+import { foldPeakBytes } from '../../export/artifact.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { openModel } from '../model/open.ts'
 import { createBlas } from '../runtime/blas.ts'
@@ -81,7 +81,7 @@ function warnings(options: Resolved, sizes: ReturnType<typeof compressionSizes>,
     list.push(`FF weights grow ${growth.toFixed(1)}x on disk: every expert is stored; one token reads one of them`)
   if (options.stockBody === 'fold')
     list.push(
-      `fold bodies: stock onnxruntime decodes all experts when it loads the model, about ${(foldPeakBytes(sizes.ffParameters * options.experts, options.experts) / 1e9).toFixed(1)} GB of memory`,
+      `fold bodies: stock onnxruntime decodes all experts when it loads the model, about ${(foldPeakBytes(sizes.ffParameters, options.experts) / 1e9).toFixed(1)} GB of memory`,
     )
   if (sizes.diskBytes > freeDiskBytes)
     list.push(`the disk has ${freeDiskBytes} bytes free, the run needs ${sizes.diskBytes}`)

@@ -30,7 +30,7 @@ export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
   const parameters = tensors.reduce((sum, tensor) => sum + tensor.shape.reduce((n, dim) => n * dim, 1), 0)
   const total = tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0)
   const ffParameters = 3 * hidden * ff * layers
-  const dense = model.weights.get(model.tensorName('gate_proj', 0)).dtype
+  const dense = model.weights.get(model.tensorName('gate', 0)).dtype
   const ffBytesDense = ffParameters * (DTYPE_BYTES as Record<string, number>)[dense]!
   const perExpert = layers * MATRICES.reduce((sum, matrix) => sum + expertBytes(matrix, hidden, ff, keep), 0)
   const ffBytesStored = perExpert * experts

@@ -6,6 +6,7 @@ import { assertFinite } from '../model/open.ts'
 import type { Engine } from './engine.ts'
 import { eachChunk, floats, gatherRows, matrix } from './forward-jobs.ts'
 import type { GramJob, MatrixName, SolveJob, SolveResult } from './jobs.ts'
+import { ROLES } from './jobs.ts'
 
 /** Σ x xᵀ over the FF inputs or the intermediates of some rows. */
 export async function gram(engine: Engine, job: GramJob): Promise<Float32Array> {
@@ -75,7 +76,7 @@ export async function solve(engine: Engine, job: SolveJob): Promise<SolveResult[
 
 /** The dense weights (out, in) of one FF matrix, checked for NaN and Inf. */
 function denseWeights(engine: Engine, layer: number, matrix: MatrixName): Float32Array {
-  const name = engine.model.tensorName(matrix, layer)
+  const name = engine.model.tensorName(ROLES[matrix], layer)
   const W = engine.model.weights.readF32(name)
   assertFinite(W, name)
   return W

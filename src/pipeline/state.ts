@@ -10,6 +10,7 @@ import type { OpenedModel } from '../model/open.ts'
 import type { RawTensor } from '../tensor/dtype.ts'
 import { matOf } from '../tensor/mat.ts'
 import type { MatrixName } from './jobs.ts'
+import { ROLES } from './jobs.ts'
 import type { BlockStats, Fallback } from './types.ts'
 
 /** Folder inside the artifact folder that holds finished blocks until the artifact is complete. */
@@ -123,7 +124,7 @@ export class RunState {
   }
 
   private base(matrix: MatrixName, layer: number): string {
-    return this.model.tensorName(matrix, layer).replace(/\.weight$/, '')
+    return this.model.tensorName(ROLES[matrix], layer).replace(/\.weight$/, '')
   }
 
   private shape(matrix: MatrixName): [number, number] {

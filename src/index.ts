@@ -1,0 +1,43 @@
+// The public API.
+export { inspect } from './verify/inspect.ts'
+export type { InspectResult } from './verify/inspect.ts'
+export { EXIT_CODES, SpexpandError } from './errors.ts'
+export type { ErrorKind } from './errors.ts'
+export { readSafetensors } from './formats/safetensors/reader.ts'
+export { writeSafetensors } from './formats/safetensors/writer.ts'
+export { fitRouter, route } from './cluster/router.ts'
+export type { FitRouterOptions, Router, RouterFit } from './cluster/router.ts'
+export { openModel } from './model/open.ts'
+export type { OpenedModel } from './model/open.ts'
+export { openTokenizer } from './model/tokenizer.ts'
+export type { Tokenizer } from './model/tokenizer.ts'
+export { calibrate } from './pipeline/calibrate.ts'
+export type { CalibrateOptions } from './pipeline/calibrate.ts'
+export { compress } from './pipeline/compress.ts'
+export { evaluate } from './pipeline/evaluate.ts'
+export { forwardFile, pruneMatrixFile } from './pipeline/files.ts'
+export type { ForwardFileOptions, PruneMatrixFileOptions } from './pipeline/files.ts'
+export { forward } from './pipeline/forward.ts'
+export type { ForwardOptions, InputIds } from './pipeline/forward.ts'
+export { plan } from './pipeline/plan.ts'
+export type {
+  BlockStats,
+  CompressOptions,
+  CompressResult,
+  EvaluateOptions,
+  EvaluateResult,
+  ExpertStats,
+  Fallback,
+  MatrixStats,
+  Method,
+  Pattern,
+  PlanResult,
+  Progress,
+  Quality,
+  TextSource,
+} from './pipeline/types.ts'
+export { pruneMatrix } from './prune/prune-matrix.ts'
+export { createBlas } from './runtime/blas.ts'
+export type { Blas, GemmOptions } from './tensor/blas.ts'
+export type { Mat } from './tensor/mat.ts'
+export type { DType, RawTensor } from './tensor/dtype.ts'
