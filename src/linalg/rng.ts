@@ -11,11 +11,11 @@ export type Rng = {
 }
 
 /**
- * sfc32 (Chris Doty-Humphrey's small fast counting generator, 128 bits of state, passes PractRand), its state filled
- * by splitmix32 from the seed. `stream` gives independent sequences of one seed, e.g. one per layer.
+ * sfc32 (Chris Doty-Humphrey's small fast counting generator, 128 bits of state, passes PractRand), its state filled by
+ * splitmix32 from the seed, a safe integer.
  */
-export function createRng(seed: number, stream = 0): Rng {
-  let state = (seed ^ Math.imul(Math.floor(seed / 2 ** 32) | 0, 0x85ebca6b) ^ Math.imul(stream | 0, 0xc2b2ae35)) | 0
+export function createRng(seed: number): Rng {
+  let state = seed | 0
   const splitmix = (): number => {
     state = (state + 0x9e3779b9) | 0
     let z = state ^ (state >>> 16)
@@ -26,7 +26,7 @@ export function createRng(seed: number, stream = 0): Rng {
   let a = splitmix()
   let b = splitmix()
   let c = splitmix()
-  let counter = 1
+  let counter = (1 + Math.floor(seed / 2 ** 32)) | 0 // the upper half of the seed, so that it counts too
   const uint32 = (): number => {
     const t = (((a + b) | 0) + counter) | 0
     counter = (counter + 1) | 0
