@@ -38,6 +38,11 @@ function read(paths: string[], options?: Parameters<typeof readDocuments>[1]): P
 
 const document = (text: string, domain: string): Document => ({ text, domain, continues: false })
 
+/** The pieces of a text that arrives 4 bytes at a time, in pieces of 8. */
+async function pieces(text: string): Promise<string[]> {
+  return (await collect(readPlainText(chunks(Buffer.from(text), 4), 'x', 'd', 8))).map((piece) => piece.text)
+}
+
 describe('readDocuments()', () => {
   it('readDocuments() takes a plain file as one document, its name as the domain', async () => {
     expect(await read([file('book.txt', 'One.\n\nTwö.\n')])).toEqual([document('One.\n\nTwö.\n', 'book')])
@@ -151,19 +156,17 @@ describe('readPlainText()', () => {
         fc.integer({ min: 1, max: 9 }),
         fc.integer({ min: 8, max: 30 }),
         async (text, size, pieceBytes) => {
-          const pieces = await collect(readPlainText(chunks(Buffer.from(text), size), 'x', 'd', pieceBytes))
-          expect(pieces.map((piece) => piece.text).join('')).toBe(text)
-          expect(pieces.map((piece) => piece.continues)).toEqual(pieces.map((_, i) => i > 0))
+          const got = await collect(readPlainText(chunks(Buffer.from(text), size), 'x', 'd', pieceBytes))
+          expect(got.map((piece) => piece.text).join('')).toBe(text)
+          expect(got.map((piece) => piece.continues)).toEqual(got.map((_, i) => i > 0))
         },
       ),
     )
   })
 
   it('readPlainText() cuts before a line break, else before a space', async () => {
-    const read = async (text: string): Promise<string[]> =>
-      (await collect(readPlainText(chunks(Buffer.from(text), 4), 'x', 'd', 8))).map((piece) => piece.text)
-    expect(await read('one\ntwo\nthree')).toEqual(['one\ntwo', '\nthree'])
-    expect(await read('one two three')).toEqual(['one two', ' three'])
+    expect(await pieces('one\ntwo\nthree')).toEqual(['one\ntwo', '\nthree'])
+    expect(await pieces('one two three')).toEqual(['one two', ' three'])
   })
 
   it('readPlainText() counts lines over pieces when it names one', async () => {

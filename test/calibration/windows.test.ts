@@ -32,6 +32,18 @@ function counting(length: number): TokenStream {
   }
 }
 
+function calibrate(length: number): unknown {
+  return calibrationWindows(counting(length), { tokens: 320, sequenceLength: 32 })
+}
+
+function textOf(line: string): string {
+  return (JSON.parse(line) as { text: string }).text
+}
+
+function texts(path: string): string[] {
+  return readFileSync(path, 'utf8').trim().split('\n').map(textOf)
+}
+
 describe('tokenStream()', () => {
   const options = { encode, separatorId: 0, maxTokens: 100 }
 
@@ -91,12 +103,11 @@ describe('calibrationWindows()', () => {
   })
 
   it('calibrationWindows() refuses too little text, naming what there is, what is wanted and what would do', () => {
-    const run = (length: number): unknown => calibrationWindows(counting(length), { tokens: 320, sequenceLength: 32 })
-    expect(() => run(319)).toThrow(FormatError)
-    expect(() => run(319)).toThrow(
+    expect(() => calibrate(319)).toThrow(FormatError)
+    expect(() => calibrate(319)).toThrow(
       'got 319 tokens in 2 documents, wanted at least 320 (10 windows of 32): add text, or lower --tokens to 288',
     )
-    expect(() => run(20)).toThrow('lower --sequence-length')
+    expect(() => calibrate(20)).toThrow('lower --sequence-length')
     expect(() => calibrationWindows(counting(32), { tokens: 32, sequenceLength: 32 })).toThrow('at least 33')
     expect(() => calibrationWindows(counting(99), { tokens: 31, sequenceLength: 32 })).toThrow(UsageError)
     expect(() => calibrationWindows(counting(99), { tokens: 32, sequenceLength: 0 })).toThrow(UsageError)
@@ -166,11 +177,6 @@ describe('bundled texts', () => {
   })
 
   it('bundled texts share no document and are the ones of corpora/PROVENANCE.md', () => {
-    const texts = (path: string): string[] =>
-      readFileSync(path, 'utf8')
-        .trim()
-        .split('\n')
-        .map((line) => (JSON.parse(line) as { text: string }).text)
     const calibration = new Set(texts(calibrationCorpus()))
     expect(texts(evaluationCorpus()).filter((text) => calibration.has(text))).toEqual([])
     const provenance = readFileSync(join(folder, '../corpora/PROVENANCE.md'), 'utf8')

@@ -2,12 +2,14 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createRng, sample, shuffle } from '../../src/linalg/rng.ts'
 
+/** The first numbers of a seed. */
+function first(seed: number): number[] {
+  const rng = createRng(seed)
+  return Array.from({ length: 8 }, () => rng.uint32())
+}
+
 describe('createRng()', () => {
   it('createRng() repeats its sequence for a seed and differs for others', () => {
-    const first = (seed: number): number[] => {
-      const rng = createRng(seed)
-      return Array.from({ length: 8 }, () => rng.uint32())
-    }
     expect(first(7)).toEqual(first(7))
     const all = [first(7), first(8), first(-7), first(7 + 2 ** 32), first(1), first(0)]
     expect(new Set(all.map((numbers) => numbers.join())).size).toBe(all.length)
