@@ -38,6 +38,26 @@ export type Run = {
 /** Tokens of one attention job; whole windows, so that a job does not depend on the number of threads. */
 const ATTENTION_TOKENS = 4096
 
+/** Tokens of one embedding job. */
+const EMBED_TOKENS = 16_384
+
+/** hidden = embedding of all tokens. */
+export async function embedAll(run: Pick<Run, 'runner' | 'hidden' | 'sequenceLength'>, ids: Int32Array): Promise<void> {
+  const perJob = Math.max(1, Math.floor(EMBED_TOKENS / run.sequenceLength)) * run.sequenceLength
+  const jobs: Promise<undefined>[] = []
+  for (let first = 0; first < ids.length; first += perJob)
+    jobs.push(
+      run.runner.run({
+        kind: 'embed',
+        ids: ids.slice(first, first + perJob),
+        sequenceLength: run.sequenceLength,
+        firstRow: first,
+        hidden: run.hidden.ref,
+      }),
+    )
+  await Promise.all(jobs)
+}
+
 /** hidden += attention, ffnIn = norm(hidden), for all windows. */
 export async function runAttention(
   run: Pick<Run, 'runner' | 'hidden' | 'ffnIn' | 'nWindows' | 'sequenceLength'>,

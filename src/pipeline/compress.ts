@@ -7,7 +7,7 @@ import { openModel } from '../model/open.ts'
 import { createBlas } from '../runtime/blas.ts'
 import { TOOL_VERSION } from '../version.ts'
 import type { Run } from './block.ts'
-import { compressBlock, replayBlock } from './block.ts'
+import { compressBlock, embedAll, replayBlock } from './block.ts'
 import { assertRoom } from './disk.ts'
 import { sourceHash } from './fingerprint.ts'
 import { compressionSizes } from './sizes.ts'
@@ -33,7 +33,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
   const model = openModel(resolved.model)
   try {
     const sizes = compressionSizes(model, resolved)
-    const windows = calibrationText(model, resolved)
+    const windows = await calibrationText(model, resolved)
     watch.lap('load')
     const source = sourceHash(model)
     const state = RunState.begin(options.out, model, fingerprint(resolved, windows, source))
@@ -67,7 +67,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       stageMs: watch.stages(),
     }
   } finally {
-    model.weights.close()
+    model.close()
   }
 }
 
@@ -104,7 +104,7 @@ async function runBlocks(
       spoolPath,
       lap,
     }
-    await embedAll(run, windows)
+    await embedAll(run, windows.ids)
     const blocks: Blocks['blocks'] = []
     let resumedBlocks = 0
     let pending = 0
@@ -140,29 +140,8 @@ async function runBlocks(
   }
 }
 
-/** Embeds every calibration window. */
-export async function embedAll(
-  run: Pick<Run, 'runner' | 'hidden'>,
-  windows: Pick<Windows, 'ids' | 'sequenceLength'>,
-): Promise<void> {
-  const { ids, sequenceLength } = windows
-  const perJob = Math.max(1, Math.floor(16_384 / sequenceLength)) * sequenceLength
-  const jobs: Promise<undefined>[] = []
-  for (let first = 0; first < ids.length; first += perJob)
-    jobs.push(
-      run.runner.run({
-        kind: 'embed',
-        ids: ids.slice(first, first + perJob),
-        sequenceLength,
-        firstRow: first,
-        hidden: run.hidden.ref,
-      }),
-    )
-  await Promise.all(jobs)
-}
-
 /** Stores go to memory while the allowance lasts, then to files. */
-export function spooler(folder: string, memoryBytes: number): (name: string, bytes: number) => string | undefined {
+function spooler(folder: string, memoryBytes: number): (name: string, bytes: number) => string | undefined {
   let left = memoryBytes
   const inMemory = new Map<string, number>()
   return (name, bytes) => {

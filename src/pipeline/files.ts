@@ -44,7 +44,7 @@ export async function forwardFile(
     writeSafetensors(options.out, tensors)
     return { out: options.out, batch, sequence, layers }
   } finally {
-    model.weights.close()
+    model.close()
   }
 }
 

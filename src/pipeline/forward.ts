@@ -24,8 +24,8 @@ export type ForwardOptions = {
   readonly attentionMask?: BigInt64Array
 }
 
-/** Tokens of one attention run, in whole sequences: bounds the scores, heads · T numbers per token. */
-const ATTENTION_TOKENS = 4096
+/** Tokens of one attention run, in whole sequences: few enough that scores (heads · T numbers a token) stay in cache. */
+const ATTENTION_TOKENS = 1024
 /** Rows of one FF or head run. */
 const ROWS = 1024
 

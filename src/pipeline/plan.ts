@@ -58,7 +58,7 @@ export async function plan(
       warnings: warnings(resolved, sizes, freeDiskBytes),
     }
   } finally {
-    model.weights.close()
+    model.close()
   }
 }
 

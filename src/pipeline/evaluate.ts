@@ -1,0 +1,93 @@
+import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { basename, resolve } from 'node:path'
+import { demoModelFolder } from '../../calibration/bundled.ts'
+import { denseDecoderModel } from '../../export/onnx.ts'
+import { IntegrityError, UsageError } from '../errors.ts'
+import type { OpenedModel } from '../model/open.ts'
+import { openModel } from '../model/open.ts'
+import { isArtifact, openArtifact } from '../verify/artifact.ts'
+import { evaluateArtifact, evaluateGraph } from '../verify/evaluate.ts'
+import { TOOL_VERSION } from '../version.ts'
+import { denseSource } from './dense-source.ts'
+import { sourceHash } from './fingerprint.ts'
+import { stopwatch } from './stopwatch.ts'
+import { evaluationText } from './text.ts'
+import type { EvaluateOptions, EvaluateResult } from './types.ts'
+
+/**
+ * Perplexity ± standard error of an artifact, measured on its exported files, with KL and top-1 agreement against the
+ * dense model it was made from; or of a dense model folder. Throws IntegrityError when the dense model given is not the
+ * artifact's source.
+ */
+export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
+  const watch = stopwatch()
+  const folder = options.model
+  const artifact = existsSync(folder) && isArtifact(folder) ? openArtifact(folder) : undefined
+  if (!artifact && options.dense !== undefined)
+    throw new UsageError(`--dense compares an artifact with its source: ${folder} is a dense model itself`)
+  const threads = options.threads ?? availableParallelism()
+  const sequenceLength = options.sequenceLength ?? 256
+  options.onProgress?.({ stage: 'load', done: 0, total: 1 })
+  const windows = await evaluationText(folder, {
+    ...(options.text ? { text: options.text } : {}),
+    windows: options.windows ?? 256,
+    sequenceLength,
+  })
+  const common = {
+    windows,
+    threads,
+    onProgress: (done: number, total: number) => options.onProgress?.({ stage: 'evaluate', done, total }),
+    ...(options.signal ? { signal: options.signal } : {}),
+  }
+  const result = (
+    { overall, domains }: Awaited<ReturnType<typeof evaluateGraph>>,
+    runtime: string,
+    note?: string,
+  ): EvaluateResult => ({
+    ...overall,
+    model: folder,
+    windows: windows.nWindows,
+    sequenceLength,
+    domains,
+    runtime,
+    ...(note === undefined ? {} : { note }),
+    wallMs: watch.totalMs(),
+  })
+  if (!artifact) {
+    const model = openModel(folder)
+    try {
+      const graph = denseDecoderModel(model, TOOL_VERSION)
+      return result(await evaluateGraph({ ...common, graph, folder: model.dataFolder }), 'onnxruntime cpu, dense')
+    } finally {
+      model.close()
+    }
+  }
+  const runtime = `onnxruntime cpu, portable functions (${artifact.manifest.mixture.stockBody})`
+  const dense = openDense(options, artifact.manifest.source)
+  if ('missing' in dense) return result(await evaluateArtifact({ ...common, folder }), runtime, dense.missing)
+  const source = denseSource(dense.model, threads, options.signal)
+  try {
+    return result(await evaluateArtifact({ ...common, folder, dense: source }), runtime)
+  } finally {
+    await source.release()
+    dense.model.close()
+  }
+}
+
+/** The dense model to compare with: the one given, or the embedded demo model if the artifact was made from it. */
+function openDense(
+  options: EvaluateOptions,
+  source: { readonly name: string; readonly sha256: string },
+): { model: OpenedModel } | { missing: string } {
+  const folder = options.dense ?? demoModelFolder()
+  const model = openModel(folder)
+  const { sha256 } = sourceHash(model)
+  if (sha256 === source.sha256) return { model }
+  model.close()
+  if (options.dense !== undefined)
+    throw new IntegrityError(
+      `Cannot compare ${options.model} with ${folder}: it was made from ${source.name} (${source.sha256}), this is ${basename(resolve(folder))} (${sha256}): give its source with --dense`,
+    )
+  return { missing: `KL and agreement were not measured: give the source model (${source.name}) with --dense` }
+}
