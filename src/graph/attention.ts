@@ -3,6 +3,7 @@ import type { OpenedModel } from '../model/open.ts'
 import { inverseFrequencies } from '../model/rope.ts'
 import type { AttributeValue } from '../formats/onnx/types.ts'
 import type { GraphBuilder, ValueName } from './builder.ts'
+import { causalAttention } from './causal.ts'
 import { linear } from './pieces.ts'
 import { layerPath } from './weights.ts'
 
@@ -16,11 +17,8 @@ const int = (i: number): AttributeValue => ({ type: 'int', i })
  * Positions are 0..T-1 unless `padding` gives them.
  *
  *              ┌─ q ─ rotate ─┐
- *     x (n,d) ─┼─ k ─ rotate ─┼─ Attention ─ o ─ y
- *              └─ v ──────────┘      └ mask: only for windows and padding
- *
- * Attention-23 and not GroupQueryAttention: the latter refuses heads whose size is no multiple of 8, and was no faster
- * (both within 5 % of each other, MultiHeadAttention and plain MatMul + Softmax behind them).
+ *     x (n,d) ─┼─ k ─ rotate ─┼─ attention ─ o ─ y
+ *              └─ v ──────────┘
  */
 export function selfAttention(
   b: GraphBuilder,
@@ -35,7 +33,7 @@ export function selfAttention(
   const rows = b.node(at, 'Reshape', [x, b.ints(-1, config.hidden)])
   const project = (role: 'query' | 'key' | 'value', heads: number): ValueName => {
     const y = linear(b, model, role, rows, layer)
-    const dims = b.node(`${at}/${role}`, 'Concat', [shape, b.ints(heads * config.headDim)], { axis: int(0) })
+    const dims = concat(b, `${at}/${role}`, [shape, b.ints(heads * config.headDim)])
     return b.node(`${at}/${role}`, 'Reshape', [y, dims])
   }
   const positions = arange(b, `${at}/positions`, shape)
@@ -43,24 +41,33 @@ export function selfAttention(
   const ids = padding?.positionIds ?? b.node(`${at}/positions`, 'Expand', [positions, shape])
   const rotate = (role: 'query' | 'key', heads: number): ValueName =>
     b.node(`${at}/${role}`, 'RotaryEmbedding', [project(role, heads), ...angles, ids], { num_heads: int(heads) })
+  const [q, k, v] = [rotate('query', config.heads), rotate('key', config.kvHeads), project('value', config.kvHeads)]
   const mask = visible(b, `${at}/mask`, config, positions, padding)
-  const mixed = b.node(
-    at,
-    'Attention',
-    [rotate('query', config.heads), rotate('key', config.kvHeads), project('value', config.kvHeads), ...mask],
-    { q_num_heads: int(config.heads), kv_num_heads: int(config.kvHeads), is_causal: int(1) },
-  )
-  const out = linear(
-    b,
-    model,
-    'attentionOut',
-    b.node(at, 'Reshape', [mixed, b.ints(-1, config.heads * config.headDim)]),
-    layer,
-  )
-  return b.node(`${at}/out`, 'Reshape', [
-    out,
-    b.node(`${at}/out`, 'Concat', [shape, b.ints(config.hidden)], { axis: int(0) }),
-  ])
+  const mixed = mask
+    ? maskedAttention(b, at, config, [q, k, v, mask])
+    : causalAttention(b, at, config, { q, k, v, positions, shape })
+  const out = linear(b, model, 'attentionOut', mixed, layer)
+  return b.node(`${at}/out`, 'Reshape', [out, concat(b, `${at}/out`, [shape, b.ints(config.hidden)])])
+}
+
+/** Causal attention where more than causality is masked: operands q, k, v, mask → (B·T, heads·headDim). */
+function maskedAttention(
+  b: GraphBuilder,
+  path: string,
+  config: ModelConfig,
+  operands: readonly ValueName[],
+): ValueName {
+  // GroupQueryAttention refuses heads whose size is no multiple of 8, and is no faster.
+  const mixed = b.node(path, 'Attention', operands, {
+    q_num_heads: int(config.heads),
+    kv_num_heads: int(config.kvHeads),
+    is_causal: int(1),
+  })
+  return b.node(path, 'Reshape', [mixed, b.ints(-1, config.heads * config.headDim)])
+}
+
+function concat(b: GraphBuilder, path: string, parts: readonly ValueName[]): ValueName {
+  return b.node(path, 'Concat', parts, { axis: int(0) })
 }
 
 /** 0, 1, … T-1 as int64 (T), from the shape [B, T]. */
@@ -90,7 +97,7 @@ function visible(
   config: ModelConfig,
   positions: ValueName,
   padding: Padding | undefined,
-): ValueName[] {
+): ValueName | undefined {
   const masks: ValueName[] = []
   // A query at i sees keys j with i - j < window (transformers counts the query's own key).
   if (config.slidingWindow !== null) {
@@ -102,7 +109,7 @@ function visible(
     const real = b.node(`${path}/padding`, 'Cast', [padding.attentionMask], { to: int(9) })
     masks.push(withSelf(b, `${path}/padding`, positions, b.node(`${path}/padding`, 'Unsqueeze', [real, b.ints(1, 2)])))
   }
-  return masks.length < 2 ? masks : [b.node(path, 'And', masks)]
+  return masks.length < 2 ? masks[0] : b.node(path, 'And', masks)
 }
 
 /**

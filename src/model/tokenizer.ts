@@ -1,7 +1,7 @@
 import path from 'node:path'
 import fs from 'node:fs'
 import { Tokenizer as Library } from '@huggingface/tokenizers'
-import { FormatError } from '../errors.ts'
+import { FormatError, UnsupportedError } from '../errors.ts'
 import { readConfig } from './config.ts'
 import { kindOf, readJsonObject } from './json.ts'
 import { encodeByWords, splitsIntoWords } from './words.ts'
@@ -21,9 +21,13 @@ export type Tokenizer = {
 /** The largest published files have 35 MB; V8 cannot hold strings beyond 512 MB. */
 const MAX_TOKENIZER_BYTES = 400_000_000
 
+/** Kinds of tokenizer.json models that decoders use. */
+const KINDS: readonly unknown[] = ['BPE', 'Unigram', 'WordPiece']
+
 /**
  * Opens tokenizer.json (and tokenizer_config.json, where there is one) of a model folder.
- * Throws FormatError when one is missing, malformed, or names no end-of-text token.
+ * Throws FormatError when one is missing, malformed, or names no end-of-text token, UnsupportedError for a kind of model
+ * that is not known.
  */
 export function openTokenizer(folder: string): Tokenizer {
   const file = path.join(folder, 'tokenizer.json')
@@ -48,16 +52,23 @@ export function openTokenizer(folder: string): Tokenizer {
   }
 }
 
-/** The library reports malformed input by whatever exception it runs into. */
+/**
+ * The library reports malformed input by whatever exception it runs into, and takes unknown kinds of model for a plain
+ * word list: those are refused first.
+ */
 function createLibrary(json: Record<string, unknown>, config: Record<string, unknown>, file: string): Library {
   const model = json['model']
   if (typeof model !== 'object' || model === null || !('vocab' in model))
     throw new FormatError(`Cannot read ${file}: model is ${kindOf(model)}, expected an object with a vocab`)
-  try {
-    const library = new Library(
-      { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [], ...json },
-      config,
+  // Old files of GPT-2's kind leave the type out.
+  const type = 'type' in model ? model.type : 'merges' in model ? 'BPE' : undefined
+  if (!KINDS.includes(type))
+    throw new UnsupportedError(
+      `Cannot use ${file}: model.type is ${kindOf(type)}, supported are ${KINDS.map((kind) => `"${kind}"`).join(', ')}`,
     )
+  const absent = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] }
+  try {
+    const library = new Library({ ...absent, ...json, model: { ...model, type } }, config)
     library.encode('probe', { add_special_tokens: false })
     return library
   } catch (cause) {

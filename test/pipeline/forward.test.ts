@@ -102,6 +102,34 @@ describe('forward()', () => {
     fs.rmSync(folder, { recursive: true })
   })
 
+  it.each([1, 2, 3, 5, 8, 9, 15, 61, 128])('agrees with the plain loop on a sequence of %i tokens', async (T) => {
+    const model = openModel(path.join(MODELS, 'llama'))
+    const ids = Array.from({ length: T }, (_, i) => (i * 61 + 7) % 272)
+    const { logits } = await forward(model, { data: [ids], B: 1, T }, { threads: 1 })
+    expect(largestDifference(logits, naiveForward(model, ids))).toBeLessThan(5e-5)
+    model.close()
+  })
+
+  it('stays exact where scores differ by hundreds, and later keys score far above earlier ones', async () => {
+    const folder = changedModel('llama', {
+      tensors(tensors) {
+        for (const matrix of ['q_proj', 'k_proj']) {
+          const name = `model.layers.0.self_attn.${matrix}.weight`
+          const { shape, bytes } = tensors.get(name)!
+          const W = new Float32Array(bytes.slice().buffer)
+          tensors.set(name, floatTensor(shape, (i) => 6 * W[i]!))
+        }
+      },
+    })
+    const model = openModel(folder)
+    const ids = Array.from({ length: 100 }, (_, i) => (i * 61 + 7) % 272)
+    const { logits } = await forward(model, { data: [ids], B: 1, T: 100 }, { threads: 1 })
+    // Scores of some hundreds have float32 errors of 1e-5, and so have the weights of keys that nearly tie.
+    expect(largestDifference(logits, naiveForward(model, ids))).toBeLessThan(1e-3)
+    model.close()
+    fs.rmSync(folder, { recursive: true })
+  })
+
   it('gives a batch the logits of its sequences one by one', async () => {
     const model = openModel(path.join(MODELS, 'llama'))
     const rows = [0, 1, 2].map((b) => Array.from({ length: 7 }, (_, i) => (b * 91 + i * 29) % 272))

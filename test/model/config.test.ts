@@ -1,0 +1,134 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { FormatError, UnsupportedError } from '../../src/errors.ts'
+import type { ModelConfig } from '../../src/model/config.ts'
+import { parseConfig, readConfig } from '../../src/model/config.ts'
+
+const GOLDEN = path.join(import.meta.dirname, '../golden')
+const SUPPORTED = ['llama', 'llama3-rope', 'mistral', 'llama-sharded', 'llama-f16', 'llama-bf16']
+const json = (file: string): Record<string, unknown> =>
+  JSON.parse(fs.readFileSync(path.join(GOLDEN, file), 'utf8')) as Record<string, unknown>
+const BASE = json('models/llama/config.json')
+const parse = (change: Record<string, unknown>): ModelConfig => parseConfig({ ...BASE, ...change }, 'config.json')
+
+describe('readConfig()', () => {
+  it('reads llama3-rope', () => {
+    expect(readConfig(path.join(GOLDEN, 'models/llama3-rope'))).toEqual({
+      modelType: 'llama',
+      hidden: 48,
+      ff: 136,
+      layers: 2,
+      heads: 4,
+      kvHeads: 2,
+      headDim: 12,
+      vocab: 288,
+      normEps: 1e-5,
+      rope: {
+        type: 'llama3',
+        theta: 10000,
+        factor: 8,
+        lowFreqFactor: 1,
+        highFreqFactor: 4,
+        originalMaxPositions: 32,
+      },
+      tied: false,
+      maxPositions: 128,
+      activation: 'silu',
+      slidingWindow: null,
+      biases: [],
+      bosTokenId: 1,
+      eosTokenIds: [2],
+      dtype: 'float32',
+    })
+  })
+
+  it.each(SUPPORTED)('gives the same for %s with the keys of transformers 4', (name) => {
+    const v4 = parseConfig(json(`config-v4/${name}.json`), 'config.json')
+    expect(v4).toEqual(readConfig(path.join(GOLDEN, 'models', name)))
+  })
+
+  it.each([
+    ['absurd-layers', FormatError, 'num_hidden_layers is 1000000000, expected at most 10000'],
+    ['fractional-size', FormatError, 'intermediate_size is 160.5, expected a whole number'],
+    ['heads-do-not-divide', FormatError, 'num_attention_heads is 5, expected a divisor of hidden_size, which is 64'],
+    ['is-array', FormatError, 'the top level is a list, expected an object'],
+    ['kv-heads-do-not-divide', FormatError, 'num_key_value_heads is 3, expected a divisor of num_attention_heads'],
+    ['missing-hidden-size', FormatError, 'hidden_size is missing, expected a number'],
+    ['missing-model-type', FormatError, 'model_type is missing, expected a string'],
+    ['negative-layers', FormatError, 'num_hidden_layers is -2, expected at least 1'],
+    ['not-json', FormatError, 'it is not JSON'],
+    ['string-number', FormatError, 'hidden_size is the string "64", expected a number'],
+    ['unknown-activation', UnsupportedError, 'hidden_act is "wiggle", supported are silu'],
+    ['unknown-model-type', UnsupportedError, 'model_type is "qllama9", supported are llama, mistral'],
+    ['unknown-rope', UnsupportedError, 'rope_type is "spiral", supported are default, llama3'],
+  ])('refuses malformed/config-%s in one line that names the file', (name, kind, message) => {
+    const folder = path.join(GOLDEN, 'malformed', `config-${name}`)
+    const open = (): unknown => readConfig(folder)
+    expect(open).toThrow(kind)
+    expect(open).toThrow(message)
+    expect(open).toThrow(path.join(folder, 'config.json'))
+    expect(open).not.toThrow(/\n/)
+  })
+
+  it('covers every malformed config there is', () => {
+    const folders = fs.readdirSync(path.join(GOLDEN, 'malformed')).filter((name) => name.startsWith('config-'))
+    expect(folders).toHaveLength(13)
+  })
+
+  it('reports a folder without config.json', () => {
+    expect(() => readConfig(path.join(GOLDEN, 'numeric'))).toThrow(/config\.json: no such file/)
+  })
+})
+
+describe('parseConfig()', () => {
+  it('takes missing optional keys as transformers does', () => {
+    const { model_type, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, vocab_size } = BASE
+    const required = { model_type, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, vocab_size }
+    expect(parseConfig(required, 'config.json')).toMatchObject({
+      kvHeads: 4,
+      headDim: 16,
+      normEps: 1e-6,
+      rope: { type: 'default', theta: 10000 },
+      tied: false,
+      maxPositions: 2048,
+      activation: 'silu',
+      biases: [],
+      bosTokenId: null,
+      eosTokenIds: [],
+      dtype: null,
+    })
+  })
+
+  it('gives mistral a window only where the file has one, or leaves it to the default of 4096', () => {
+    const { sliding_window: _, ...mistral } = json('models/mistral/config.json')
+    const windowOf = (change: object): number | null => parseConfig({ ...mistral, ...change }, '').slidingWindow
+    expect([windowOf({ sliding_window: null }), windowOf({ sliding_window: 9 }), windowOf({})]).toEqual([null, 9, 4096])
+    expect(parse({ sliding_window: 9 }).slidingWindow).toBe(null) // llama has no such key
+  })
+
+  it('honours attention biases and refuses FF biases', () => {
+    expect(parse({ attention_bias: true }).biases).toEqual(['query', 'key', 'value', 'attentionOut'])
+    expect(() => parse({ mlp_bias: true })).toThrow(UnsupportedError)
+  })
+
+  it('reads several end-of-text tokens, and the old name of the rope type', () => {
+    expect(parse({ eos_token_id: [5, 9] }).eosTokenIds).toEqual([5, 9])
+    const { rope_parameters: _, ...old } = BASE
+    expect(() => parseConfig({ ...old, rope_scaling: { type: 'linear', factor: 2 } }, '')).toThrow(/type is "linear"/)
+  })
+
+  it.each([
+    [{ quantization_config: { quant_method: 'gptq' } }, /quantization_config/],
+    [{ rope_parameters: { rope_type: 'default', partial_rotary_factor: 0.5 } }, /partial_rotary_factor is 0.5/],
+    [{ rope_parameters: { rope_type: 'llama3' } }, /low_freq_factor is missing/],
+    [{ rope_parameters: 7 }, /rope_parameters is 7/],
+    [{ head_dim: 15 }, /head_dim is 15, expected an even number/],
+    [{ rms_norm_eps: 0 }, /rms_norm_eps is 0, expected more than 0/],
+    [{ tie_word_embeddings: 'yes' }, /tie_word_embeddings is the string "yes", expected a boolean/],
+    [{ eos_token_id: 'end' }, /eos_token_id is the string "end", expected a token id or a list of them/],
+    [{ vocab_size: 2 ** 40 }, /vocab_size is 1099511627776, expected at most 16777216/],
+  ])('refuses %o', (change, message) => {
+    expect(() => parse(change)).toThrow(message)
+  })
+})
