@@ -81,7 +81,8 @@ export class Factorizer {
         await this.blas.gemm(width, begin, width, block.Y, above, Gt, { transB: true })
       }
       for (let j = 0; j < width; j++) result.diagonal[begin + j] = 1 / block.Y[j * width + j]!
-      result.panels[k] = { begin, end, Gt, ...unitRows(block.Y, width, begin, result) }
+      const leaves = result.leaves.subarray(begin * LEAF)
+      result.panels[k] = { begin, end, Gt, ...cutSteps(block.Rt, width, leaves) }
     }
     return result
   }
@@ -105,8 +106,11 @@ export class Factorizer {
     })
   }
 
-  /** Y = N⁻¹ (n, n), S = NᵀN, for one diagonal block S (n, n); N = Mᵀ of this block. */
-  private factorDiagonal(S: Float32Array, n: number): { Y: Float32Array } | BadPivot {
+  /**
+   * For one diagonal block S = NᵀN (n, n), N = Mᵀ of this block: Y = N⁻¹ = Uᵀ, and Rᵀ = Y·diag(Y)⁻¹, R = diag(U)⁻¹U, both
+   * lower triangular.
+   */
+  private factorDiagonal(S: Float32Array, n: number): { Y: Float32Array; Rt: Float32Array } | BadPivot {
     const ld = Math.ceil(n / 4) * 4
     const at = this.wasm.view(this.S, n * ld)
     if (ld === n) at.set(S)
@@ -114,11 +118,16 @@ export class Factorizer {
     const bad = this.wasm.exports.factorBlock(this.S, n, ld)
     if (bad >= 0) return { column: bad, pivot: at[bad * ld + bad]! }
     this.wasm.exports.invertBlock(this.S, this.Y, n, ld)
-    const inverse = this.wasm.view(this.Y, n * ld)
-    if (ld === n) return { Y: inverse.slice() }
-    const Y = new Float32Array(n * n)
-    for (let i = 0; i < n; i++) Y.set(inverse.subarray(i * ld, i * ld + n), i * n)
-    return { Y }
+    this.wasm.exports.scaleToUnit(this.Y, this.S, n, ld)
+    return { Y: this.copyOut(this.Y, n, ld), Rt: this.copyOut(this.S, n, ld) }
+  }
+
+  private copyOut(address: number, n: number, ld: number): Float32Array {
+    const from = this.wasm.view(address, n * ld)
+    if (ld === n) return from.slice()
+    const out = new Float32Array(n * n)
+    for (let i = 0; i < n; i++) out.set(from.subarray(i * ld, i * ld + n), i * n)
+    return out
   }
 }
 
@@ -132,36 +141,29 @@ function copyPanel(
   out: Float32Array,
 ): void {
   const width = end - begin
-  for (let i = 0; i < end; i++) {
-    const row = i * inputs + begin
-    const to = i * width
-    for (let j = 0; j < width; j++) out[to + j] = H[row + j]!
-  }
+  for (let i = 0; i < end; i++) out.set(H.subarray(i * inputs + begin, i * inputs + end), i * width)
   for (let j = begin; j < end; j++) out[j * width + j - begin] = diagonal[j]!
 }
 
-/** R = diag(U)⁻¹U of one panel, U = Yᵀ, cut into the operands of its steps; leaves go to `result.leaves`. */
-function unitRows(
-  Y: Float32Array,
+/** Rᵀ (width, width) of one panel, cut into the operands of its steps; those of prune steps go to `leaves`. */
+function cutSteps(
+  Rt: Float32Array,
   width: number,
-  begin: number,
-  result: { readonly diagonal: Float32Array; readonly leaves: Float32Array },
-): { steps: Step[]; updates: Float32Array[] } {
+  leaves: Float32Array,
+): { steps: readonly Step[]; updates: readonly Float32Array[] } {
   const steps = schedule(width)
-  const M = result.diagonal.subarray(begin, begin + width)
   const updates = steps.map((step) => {
     if (step.kind === 'prune') {
-      const leaf = result.leaves.subarray((begin + step.begin) * LEAF)
-      for (let j = step.begin; j < step.end; j++)
-        for (let k = j; k < step.end; k++)
-          leaf[(j - step.begin) * LEAF + k - step.begin] = Y[k * width + j]! * M[j]!
+      const leaf = leaves.subarray(step.begin * LEAF)
+      for (let k = 0; k < step.end - step.begin; k++)
+        for (let j = 0; j <= k; j++) leaf[j * LEAF + k] = Rt[(step.begin + k) * width + step.begin + j]!
       return new Float32Array(0)
     }
-    const { begin: left, middle, end } = step
-    const Rt = new Float32Array((end - middle) * (middle - left))
-    let at = 0
-    for (let k = middle; k < end; k++) for (let j = left; j < middle; j++) Rt[at++] = Y[k * width + j]! * M[j]!
-    return Rt
+    const { begin, middle, end } = step
+    const block = new Float32Array((end - middle) * (middle - begin))
+    for (let k = middle; k < end; k++)
+      block.set(Rt.subarray(k * width + begin, k * width + middle), (k - middle) * (middle - begin))
+    return block
   })
   return { steps, updates }
 }

@@ -2,7 +2,10 @@
 export type SolverKernels = {
   factorBlock(S: number, n: number, ld: number): number
   invertBlock(N: number, Y: number, n: number, ld: number): void
-  transposeBlock(A: number, rows: number, cols: number, lda: number, T: number, ldT: number): number
+  scaleToUnit(Y: number, Z: number, n: number, ld: number): void
+  loadTransposed(S: number, rows: number, cols: number, lds: number, D: number, ldd: number): number
+  subtractTransposed(S: number, rows: number, cols: number, lds: number, D: number, ldd: number): void
+  countBits(at: number, words: number): number
   scoreAndSelect(
     W: number,
     scores: number,

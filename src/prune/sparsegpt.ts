@@ -6,7 +6,7 @@ import type { Pattern } from './pattern.ts'
 import { checkPattern } from './pattern.ts'
 import { sweepPanel } from './sweep.ts'
 import type { Workspace } from './workspace.ts'
-import { loadPanel, packMask, reserveWorkspace, storePanel } from './workspace.ts'
+import { loadWeights, packMask, reserveWorkspace, rowsOf, storeWeights } from './workspace.ts'
 
 export type FactorOptions = {
   /** λ: λ · mean(diag H) is added to the diagonal. @default 0.01 */
@@ -63,7 +63,7 @@ export type Solver = {
 
 /**
  * A solver for matrices of up to maxIn inputs and maxOut outputs. It keeps the buffers of the largest problem it has
- * seen: 4·inputs² bytes for the factor, 4·inputs·outputs and 6.7 kB per output for the sweep. One call at a time.
+ * seen: 4·inputs² bytes for the factor, 4·inputs·outputs and 4.7 kB per output for the sweep. One call at a time.
  */
 export function createSolver(blas: Blas, maxIn: number, maxOut: number): Solver {
   const factorizer = new Factorizer(blas)
@@ -106,17 +106,12 @@ async function sweep(
   pattern: Pattern,
   name: string,
 ): Promise<PruneOutcome> {
-  const { wasm, inputs, outputs, ld, D } = space
-  const weights = new Float32Array(outputs * inputs)
-  for (const { begin, end } of panels) if (!loadPanel(space, W, begin, end)) assertFinite(W, inputs, name)
-  for (const j of deadInputs) wasm.view(D + 4 * j * ld, ld).fill(0)
+  if (!loadWeights(space, W)) assertFinite(W, space.inputs, name)
+  for (const j of deadInputs) rowsOf(space, space.D, j, j + 1).fill(0)
   let loss = 0
-  for (const panel of panels) {
-    loss += await sweepPanel(space, panel, blas, pattern)
-    storePanel(space, weights, panel.begin, panel.end)
-  }
+  for (const panel of panels) loss += await sweepPanel(space, panel, blas, pattern)
   if (!Number.isFinite(loss)) throw new SolverError(`Cannot prune ${name}: its weights left the range of f32`)
-  return { weights, ...packMask(space), loss }
+  return { weights: storeWeights(space, W, deadInputs), ...packMask(space), loss }
 }
 
 /** Factors with the smallest damping of the ladder that holds. */

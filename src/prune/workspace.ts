@@ -7,8 +7,12 @@ import { LEAF, MAX_PANEL } from './schedule.ts'
 
 /** Outputs of one tile of the kernels: rows are padded to a multiple of it with zero weights. */
 const TILE = 16
+/** Outputs transposed at a time: their rows of W stay in cache. */
+const SLICE = 64
 const BINS = 65536
-const SCRATCH_FLOATS = 1040
+const SCRATCH_FLOATS = 1536
+/** Rows that lie a multiple of 4 kB apart share cache sets and evict each other: such rows get one tile more. */
+const CACHE_STRIDE = 1024
 
 /**
  * WebAssembly memory of one sweep, addresses in bytes. Weights are transposed: one row of `ld` floats per input, one
@@ -27,8 +31,9 @@ export type Workspace = {
   readonly removed: number
   /** (column block, ld) */
   readonly scores: number
-  /** (ld, panel): a panel of W as it lies in the caller's memory. */
+  /** (SLICE, stageStride): some rows of W as they lie in the caller's memory. */
   readonly stage: number
+  readonly stageStride: number
   readonly leaves: number
   readonly diagonal: number
   readonly bins: number
@@ -39,21 +44,22 @@ export type Workspace = {
 }
 
 /**
- * Lays out a sweep of (outputs, inputs): 4·inputs·outputs bytes and at most 6.7 kB per output. Takes the memory of
+ * Lays out a sweep of (outputs, inputs): 4·inputs·outputs bytes and at most 4.7 kB per output. Takes the memory of
  * `previous` when that is large enough. Throws ResourceError beyond 4 GiB.
  */
 export function reserveWorkspace(factor: Triangular, outputs: number, previous?: Workspace): Workspace {
   const { inputs } = factor
-  const ld = Math.ceil(outputs / TILE) * TILE
+  const ld = paddedStride(outputs)
+  const stageStride = paddedStride(inputs)
   const maskStride = Math.ceil(inputs / LEAF)
-  const panel = Math.min(MAX_PANEL, Math.ceil(inputs / 4) * 4)
+  const panel = Math.min(MAX_PANEL, inputs)
   const sizes = {
     // Up to 3 rows more than inputs: the transpose works on 4 columns at a time.
     D: (inputs + 3) * ld,
-    current: (panel + 3) * ld,
+    current: panel * ld,
     removed: panel * ld,
     scores: COLUMN_BLOCK * ld,
-    stage: ld * panel,
+    stage: SLICE * stageStride,
     leaves: factor.leaves.length,
     diagonal: inputs,
     bins: BINS,
@@ -69,7 +75,7 @@ export function reserveWorkspace(factor: Triangular, outputs: number, previous?:
   ) as Record<keyof typeof sizes, number>
   wasm.view(addresses.leaves, factor.leaves.length).set(factor.leaves)
   wasm.view(addresses.diagonal, inputs).set(factor.diagonal)
-  return { wasm, inputs, outputs, ld, maskStride, ...addresses }
+  return { wasm, inputs, outputs, ld, maskStride, stageStride, ...addresses }
 }
 
 /** Rows [from, to) of one of the transposed matrices. */
@@ -77,54 +83,64 @@ export function rowsOf({ wasm, ld }: Workspace, address: number, from: number, t
   return wasm.view(address + 4 * from * ld, (to - from) * ld)
 }
 
-/** Transposes columns [begin, end) of W (outputs, inputs) into D. Returns false when a weight is not finite. */
-export function loadPanel(space: Workspace, W: Float32Array, begin: number, end: number): boolean {
-  const { wasm, inputs, outputs, ld } = space
-  const width = end - begin
-  const lda = Math.ceil(width / 4) * 4
-  const stage = wasm.view(space.stage, ld * lda)
-  for (let i = 0; i < outputs; i++) {
-    const from = i * inputs + begin
-    const to = i * lda
-    for (let j = 0; j < width; j++) stage[to + j] = W[from + j]!
-    for (let j = width; j < lda; j++) stage[to + j] = 0
+/** Fills D with W (outputs, inputs) transposed. Returns false when a weight is not finite. */
+export function loadWeights(space: Workspace, W: Float32Array): boolean {
+  const { wasm, inputs, ld, D, stage, stageStride } = space
+  const columns = Math.ceil(inputs / 4) * 4
+  let check = 0
+  for (let begin = 0; begin < ld; begin += SLICE) {
+    const rows = Math.min(SLICE, ld - begin)
+    stageRows(space, W, begin, rows)
+    check += wasm.exports.loadTransposed(stage, rows, columns, stageStride, D + 4 * begin, ld)
   }
-  stage.fill(0, outputs * lda)
-  return wasm.exports.transposeBlock(space.stage, ld, lda, lda, space.D + 4 * begin * ld, ld) === 0
+  return check === 0
 }
 
-/** Writes the current weights of a panel to columns [begin, end) of `weights` (outputs, inputs). */
-export function storePanel(space: Workspace, weights: Float32Array, begin: number, end: number): void {
-  const { wasm, inputs, outputs, ld } = space
-  const width = end - begin
-  const ldT = Math.ceil(width / 4) * 4
-  wasm.exports.transposeBlock(space.current, ldT, ld, ld, space.stage, ldT)
-  const stage = wasm.view(space.stage, ld * ldT)
-  for (let i = 0; i < outputs; i++) {
-    const from = i * ldT
-    const to = i * inputs + begin
-    for (let j = 0; j < width; j++) weights[to + j] = stage[from + j]!
+/** Ŵ = W − D (outputs, inputs), exactly 0 where D = W; columns in `dead` are 0 as well. */
+export function storeWeights(space: Workspace, W: Float32Array, dead: Uint32Array): Float32Array {
+  const { wasm, inputs, outputs, ld, D, stage, stageStride } = space
+  const columns = Math.ceil(inputs / 4) * 4
+  const weights = new Float32Array(outputs * inputs)
+  for (let begin = 0; begin < outputs; begin += SLICE) {
+    const rows = Math.min(SLICE, ld - begin)
+    const S = stageRows(space, W, begin, rows)
+    wasm.exports.subtractTransposed(stage, rows, columns, stageStride, D + 4 * begin, ld)
+    for (let i = 0; i < Math.min(rows, outputs - begin); i++) {
+      const row = S.subarray(i * stageStride, i * stageStride + inputs)
+      for (const j of dead) row[j] = 0
+      weights.set(row, (begin + i) * inputs)
+    }
   }
+  return weights
+}
+
+/** Copies rows [begin, begin + rows) of W to the stage, zeros where W has none. */
+function stageRows(space: Workspace, W: Float32Array, begin: number, rows: number): Float32Array {
+  const { wasm, inputs, outputs, stage, stageStride } = space
+  const S = wasm.view(stage, rows * stageStride)
+  for (let i = 0; i < rows; i++) {
+    const row = begin + i
+    const to = i * stageStride
+    if (row < outputs) S.set(W.subarray(row * inputs, (row + 1) * inputs), to)
+    S.fill(0, row < outputs ? to + inputs : to, to + stageStride)
+  }
+  return S
 }
 
 /** The mask (outputs, ⌈inputs / 8⌉), bit 0 first, 1 = kept, and the number of zeros in it. */
 export function packMask({ wasm, inputs, outputs, mask, maskStride }: Workspace): { mask: Uint8Array; zeros: number } {
   const rowBytes = (inputs + 7) >> 3
   const words = new Uint8Array(wasm.memory.buffer, mask, outputs * maskStride * 4)
+  const zeros = outputs * inputs - wasm.exports.countBits(mask, outputs * maskStride)
+  if (rowBytes === maskStride * 4) return { mask: words.slice(), zeros }
   const packed = new Uint8Array(outputs * rowBytes)
-  let kept = 0
   for (let i = 0; i < outputs; i++)
-    for (let b = 0, from = i * maskStride * 4, to = i * rowBytes; b < rowBytes; b++) {
-      const byte = words[from + b]!
-      packed[to + b] = byte
-      kept += POPCOUNT[byte]!
-    }
-  return { mask: packed, zeros: outputs * inputs - kept }
+    packed.set(words.subarray(i * maskStride * 4, i * maskStride * 4 + rowBytes), i * rowBytes)
+  return { mask: packed, zeros }
 }
 
-/** Set bits of a byte. */
-export const POPCOUNT: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
-  let bits = 0
-  for (let rest = byte; rest > 0; rest >>= 1) bits += rest & 1
-  return bits
-})
+/** A row length for `count` floats: whole tiles, and one more where rows would share cache sets. */
+function paddedStride(count: number): number {
+  const tiled = Math.ceil(count / TILE) * TILE
+  return tiled % CACHE_STRIDE === 0 ? tiled + TILE : tiled
+}

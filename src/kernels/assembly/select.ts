@@ -28,13 +28,9 @@ export function scoreAndSelect(
       count(bins + <usize>i32x4.extract_lane(b, 3))
     }
   }
-  let bin = 0
-  for (;; bin++) {
-    const c = load<i32>(bins + (<usize>bin << 2))
-    if (k < c) break
-    k -= c
-  }
-  return reinterpret<f32>((bin << LOW_BITS) | selectLow(scores, at, bin, k, bins))
+  const found = find(bins, k)
+  const bin = <i32>(found >> 32)
+  return reinterpret<f32>((bin << LOW_BITS) | selectLow(scores, at, bin, <i32>found, bins))
 }
 
 /** The low bits of the score of rank k among those whose upper bits are `bin`. */
@@ -49,13 +45,23 @@ function selectLow(scores: usize, bytes: usize, bin: i32, k: i32, bins: usize): 
       if (bits >>> LOW_BITS == bin) count(bins + (<usize>(bits & LOW_MASK) << 2))
     }
   }
-  let low = 0
-  for (;; low++) {
-    const c = load<i32>(bins + (<usize>low << 2))
-    if (k < c) return low
+  return <i32>(find(bins, k) >> 32)
+}
+
+/** The bin that holds rank k, in the upper half of the result, and the rank within it, in the lower half. */
+function find(bins: usize, k: i32): i64 {
+  let at = bins
+  // Whole groups of 16 counters first: most of the 65536 are empty.
+  for (;; at += 64) {
+    const low = i32x4.add(v128.load(at), v128.load(at, 16))
+    const sums = i32x4.add(low, i32x4.add(v128.load(at, 32), v128.load(at, 48)))
+    const pairs = i32x4.add(sums, v128.shuffle<i32>(sums, sums, 2, 3, 0, 1))
+    const c = i32x4.extract_lane(pairs, 0) + i32x4.extract_lane(pairs, 1)
+    if (k < c) break
     k -= c
   }
-  return low
+  for (; k >= load<i32>(at); at += 4) k -= load<i32>(at)
+  return ((<i64>((at - bins) >> 2)) << 32) | <i64>k
 }
 
 // @ts-ignore: decorator

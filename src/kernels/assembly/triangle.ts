@@ -106,3 +106,21 @@ export function invertBlock(N: usize, Y: usize, n: i32, ld: i32): void {
     }
   }
 }
+
+/** Z = Y · diag(Y)⁻¹, columns scaled to a unit diagonal, for a lower triangular Y (n, n). */
+export function scaleToUnit(Y: usize, Z: usize, n: i32, ld: i32): void {
+  const stride = <usize>ld << 2
+  const one = f32x4.splat(1)
+  for (let j = 0; j < n; j += 4) {
+    const at = <usize>j << 2
+    const first = Y + <usize>j * stride + at
+    let diagonal = f32x4.replace_lane(one, 0, load<f32>(first))
+    if (j + 1 < n) diagonal = f32x4.replace_lane(diagonal, 1, load<f32>(first + stride, 4))
+    if (j + 2 < n) diagonal = f32x4.replace_lane(diagonal, 2, load<f32>(first + 2 * stride, 8))
+    if (j + 3 < n) diagonal = f32x4.replace_lane(diagonal, 3, load<f32>(first + 3 * stride, 12))
+    for (let k = j; k < n; k++) {
+      const row = <usize>k * stride + at
+      v128.store(Z + row, f32x4.div(v128.load(Y + row), diagonal))
+    }
+  }
+}
