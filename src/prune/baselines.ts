@@ -1,65 +1,81 @@
 import { ShapeError, SolverError } from '../errors.ts'
+import { emptyMask } from './mask.ts'
 import type { Pattern } from './pattern.ts'
 import { checkPattern } from './pattern.ts'
 import type { PruneOutcome } from './sparsegpt.ts'
 
-/** Masks without reconstruction: kept weights stay as they are, so there is no loss to account for. */
+/** Result of a method that solves nothing: no loss of its own. */
 export type MaskOutcome = Omit<PruneOutcome, 'loss'>
 
 /**
- * Wanda (Sun et al., arXiv 2306.11695): scores |W_ij| · ‖X_j‖₂; in every row the ⌊inputs · sparsity⌋ lowest go.
- * W (outputs, inputs) · inputNorms (inputs). Ties go to the lowest column.
+ * Wanda (Sun et al., arXiv 2306.11695): scores |W_ij| · ‖X_j‖₂ for W (outputs, inputs); unstructured: of every row the
+ * ⌊inputs · sparsity⌋ lowest go, n:m: of every group the n lowest. Ties go to the lowest column.
+ * Throws ShapeError or UsageError where shapes or the pattern do not fit, SolverError for scores that are not finite.
  */
 export function wanda(W: Float32Array, outputs: number, inputNorms: Float32Array, pattern: Pattern): MaskOutcome {
   const inputs = inputNorms.length
-  const scores = Float32Array.from(W, (w, at) => Math.abs(w) * inputNorms[at % inputs]!)
-  return prune(W, scores, outputs, inputs, pattern, inputs)
+  checkShape(W, outputs, inputs)
+  checkPattern(pattern, inputs)
+  const scores = scoresOf(W, (w, at) => Math.abs(w) * inputNorms[at % inputs]!)
+  const group = pattern.kind === 'n:m' ? pattern.m : inputs
+  const dropped = pattern.kind === 'n:m' ? pattern.n : Math.floor(inputs * pattern.sparsity)
+  return keepHighest(W, outputs, inputs, scores, group, dropped)
 }
 
-/** Magnitude pruning: the ⌊count · sparsity⌋ lowest |w| of the whole matrix (outputs, inputs) go. */
+/**
+ * Magnitude pruning of W (outputs, inputs): unstructured: of the whole matrix the ⌊count · sparsity⌋ smallest |W| go,
+ * n:m: of every group the n smallest. Ties go to the lowest position. Throws as wanda().
+ */
 export function magnitude(W: Float32Array, outputs: number, inputs: number, pattern: Pattern): MaskOutcome {
-  return prune(W, Float32Array.from(W, Math.abs), outputs, inputs, pattern, W.length)
+  checkShape(W, outputs, inputs)
+  checkPattern(pattern, inputs)
+  const scores = scoresOf(W, (w) => Math.abs(w))
+  if (pattern.kind === 'n:m') return keepHighest(W, outputs, inputs, scores, pattern.m, pattern.n)
+  return keepHighest(W, outputs, inputs, scores, W.length, Math.floor(W.length * pattern.sparsity))
 }
 
-/** Removes the lowest scores of every `group` consecutive weights, or of every m of the n:m pattern. */
-function prune(
+function checkShape(W: Float32Array, outputs: number, inputs: number): void {
+  if (W.length !== outputs * inputs)
+    throw new ShapeError(`Cannot prune: W has ${W.length} weights, expected (${outputs}, ${inputs})`)
+}
+
+/** Scores in double precision: a product of two floats is exact there, so there are no ties but real ones. */
+function scoresOf(W: Float32Array, score: (w: number, at: number) => number): Float64Array {
+  const scores = Float64Array.from(W, score)
+  const bad = scores.findIndex((s) => !Number.isFinite(s))
+  if (bad >= 0) throw new SolverError(`Cannot prune: score ${scores[bad]} of weight ${bad}, expected a finite number`)
+  return scores
+}
+
+/** Zeroes the `dropped` lowest scores of every `group` consecutive weights. */
+function keepHighest(
   W: Float32Array,
-  scores: Float32Array,
   outputs: number,
   inputs: number,
-  pattern: Pattern,
+  scores: Float64Array,
   group: number,
+  dropped: number,
 ): MaskOutcome {
-  if (W.length !== outputs * inputs)
-    throw new ShapeError(`Cannot prune ${W.length} weights as (${outputs}, ${inputs}): that needs ${outputs * inputs}`)
-  checkPattern(pattern, inputs)
-  const bad = scores.findIndex((score) => !Number.isFinite(score))
-  if (bad >= 0) throw new SolverError(`Cannot prune: the score of weight ${bad} is ${scores[bad]}, wanted finite numbers`)
-  const size = pattern.kind === 'n:m' ? pattern.m : group
-  const count = pattern.kind === 'n:m' ? pattern.n : Math.floor(group * pattern.sparsity)
   const weights = W.slice()
-  const rowBytes = Math.ceil(inputs / 8)
-  const mask = new Uint8Array(outputs * rowBytes)
-  for (let i = 0; i < outputs; i++) for (let j = 0; j < inputs; j++) mask[i * rowBytes + (j >> 3)]! |= 1 << (j & 7)
-  for (let start = 0; start < W.length; start += size)
-    for (const at of lowest(scores, start, size, count)) {
-      weights[at] = 0
-      const i = Math.floor(at / inputs)
-      const j = at - i * inputs
-      mask[i * rowBytes + (j >> 3)]! &= ~(1 << (j & 7))
+  const mask = emptyMask(outputs, inputs)
+  const rowBytes = (inputs + 7) >> 3
+  for (let begin = 0; begin < W.length; begin += group) {
+    const threshold = dropped > 0 ? kthSmallest(scores.slice(begin, begin + group), dropped - 1) : -1
+    // Of the scores equal to the threshold only as many go as are missing, first come first.
+    let equal = dropped
+    for (let at = begin; at < begin + group; at++) if (scores[at]! < threshold) equal--
+    for (let at = begin; at < begin + group; at++) {
+      const isDropped = scores[at]! < threshold || (scores[at] === threshold && equal-- > 0)
+      const row = Math.floor(at / inputs)
+      const column = at - row * inputs
+      if (isDropped) weights[at] = 0
+      else mask[row * rowBytes + (column >> 3)]! |= 1 << (column & 7)
     }
-  return { weights, mask, zeros: (W.length / size) * count }
+  }
+  return { weights, mask, zeros: (W.length / group) * dropped }
 }
 
-/** Indices of the `count` lowest of scores[start … start + size), ties to the lowest index. */
-function lowest(scores: Float32Array, start: number, size: number, count: number): number[] {
-  if (count === 0) return []
-  const part = scores.subarray(start, start + size)
-  const threshold = part.toSorted()[count - 1]!
-  const below: number[] = []
-  const ties: number[] = []
-  for (let j = 0; j < size; j++)
-    if (part[j]! < threshold) below.push(start + j)
-    else if (part[j] === threshold) ties.push(start + j)
-  return [...below, ...ties.slice(0, count - below.length)]
+/** The value of rank k (0-based). Sorts `values`: these baselines are not worth a selection of their own. */
+function kthSmallest(values: Float64Array, k: number): number {
+  return values.sort()[k]!
 }

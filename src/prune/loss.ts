@@ -1,23 +1,37 @@
+import { ShapeError } from '../errors.ts'
 import type { Blas } from '../tensor/blas.ts'
 
-/** tr(Δ H Δᵀ) and tr(W H Wᵀ): squared output error and squared output, per token when H = 2/n · Σ x xᵀ (times 2). */
-export type Reconstruction = { readonly loss: number; readonly norm: number }
+/** Rows of Δ multiplied at a time: bounds the memory of the product. */
+const ROWS = 512
 
-/** Δ = W − Ŵ; W and Ŵ (outputs, inputs), H (inputs, inputs). */
+/** tr(ΔHΔᵀ), Δ = W − Ŵ, and tr(WHWᵀ); with H = 2/n · Σxxᵀ twice the mean squared error and norm of the outputs. */
+export type ReconstructionLoss = { readonly loss: number; readonly norm: number }
+
+/**
+ * What pruning W to `pruned`, both (outputs, inputs), does to the outputs, by H (inputs, inputs) as given: the undamped
+ * H for a loss to report. Sums in double precision over products in single. Throws ShapeError when lengths do not fit.
+ */
 export async function reconstructionLoss(
   blas: Blas,
   W: Float32Array,
-  What: Float32Array,
+  pruned: Float32Array,
   H: Float32Array,
   outputs: number,
   inputs: number,
-): Promise<Reconstruction> {
-  const D = new Float32Array(W.length)
-  for (let i = 0; i < W.length; i++) D[i] = W[i]! - What[i]!
-  return { loss: await quadratic(blas, D, H, outputs, inputs), norm: await quadratic(blas, W, H, outputs, inputs) }
+): Promise<ReconstructionLoss> {
+  if (W.length !== outputs * inputs || pruned.length !== W.length || H.length !== inputs * inputs)
+    throw new ShapeError(
+      `Cannot measure the loss: W has ${W.length} and its pruned form ${pruned.length} weights, H ${H.length} numbers, ` +
+        `expected (${outputs}, ${inputs}) twice and (${inputs}, ${inputs})`,
+    )
+  const delta = W.map((w, i) => w - pruned[i]!)
+  return {
+    loss: await quadratic(blas, delta, H, outputs, inputs),
+    norm: await quadratic(blas, W, H, outputs, inputs),
+  }
 }
 
-/** tr(A H Aᵀ), products in f32, the sum in f64. */
+/** tr(A H Aᵀ), A (outputs, inputs). */
 async function quadratic(
   blas: Blas,
   A: Float32Array,
@@ -25,9 +39,14 @@ async function quadratic(
   outputs: number,
   inputs: number,
 ): Promise<number> {
-  const AH = new Float32Array(A.length)
-  await blas.gemm(outputs, inputs, inputs, A, H, AH)
+  const product = new Float32Array(Math.min(ROWS, outputs) * inputs)
   let sum = 0
-  for (let i = 0; i < A.length; i++) sum += A[i]! * AH[i]!
+  for (let begin = 0; begin < outputs; begin += ROWS) {
+    const rows = Math.min(ROWS, outputs - begin)
+    const some = A.subarray(begin * inputs, (begin + rows) * inputs)
+    const AH = product.subarray(0, rows * inputs)
+    await blas.gemm(rows, inputs, inputs, some, H, AH)
+    for (let i = 0; i < AH.length; i++) sum += AH[i]! * some[i]!
+  }
   return sum
 }

@@ -20,7 +20,9 @@ export function checkPattern(pattern: Pattern, inputs: number): void {
   }
   const { n, m } = pattern
   if (!Number.isInteger(n) || !Number.isInteger(m) || n <= 0 || n >= m)
-    throw new UsageError(`Cannot prune to pattern ${n}:${m}: expected whole numbers with 0 < n < m (n zeros of every m)`)
+    throw new UsageError(
+      `Cannot prune to pattern ${n}:${m}: expected whole numbers with 0 < n < m (n zeros of every m)`,
+    )
   if (COLUMN_BLOCK % m !== 0)
     throw new UsageError(`Cannot prune to pattern ${n}:${m}: m must be a power of two up to ${COLUMN_BLOCK}`)
   if (inputs % m !== 0)

@@ -2,6 +2,7 @@ import { ShapeError, SolverError, UsageError } from '../errors.ts'
 import type { Blas } from '../tensor/blas.ts'
 import type { Triangular } from './factor.ts'
 import { Factorizer } from './factor.ts'
+import { fullMask } from './mask.ts'
 import type { Pattern } from './pattern.ts'
 import { checkPattern } from './pattern.ts'
 import { sweepPanel } from './sweep.ts'
@@ -21,6 +22,8 @@ export type FactorOptions = {
 export type Factor = {
   /** λ that held. */
   readonly damping: number
+  /** λ · mean(diag H), the number added to the diagonal. */
+  readonly shift: number
   /** Every λ tried, in order; the last one held. */
   readonly tried: readonly number[]
   /** Factorisations computed: tried.length. */
@@ -132,11 +135,16 @@ async function climb(
     const lambda = Number((damping * 10 ** rung).toPrecision(15))
     if (lambda > dampingMax) break
     tried.push(lambda)
-    const result = await factorizer.factor(H, inputs, diagonal.map((h) => h + lambda * mean))
-    if ('panels' in result)
-      return { factor: { damping: lambda, tried, factorizations: tried.length, deadInputs }, triangular: result }
+    const shift = lambda * mean
+    const triangular = await factorizer.factor(
+      H,
+      inputs,
+      diagonal.map((h) => h + shift),
+    )
+    if ('panels' in triangular)
+      return { factor: { damping: lambda, shift, tried, factorizations: tried.length, deadInputs }, triangular }
     if (rung === 0) assertFinite(H, inputs, `H of ${name}`)
-    failure = `pivot ${result.pivot} at input ${result.column}`
+    failure = `pivot ${triangular.pivot} at input ${triangular.column}`
   }
   throw new SolverError(
     `Cannot factor H of ${name}: ${failure} with damping ${tried.join(', ')}: raise --damping-max or calibrate on more ` +
@@ -155,11 +163,7 @@ function liveDiagonal(H: Float32Array, inputs: number): { diagonal: Float64Array
 /** Sparsity 0: nothing moves. */
 function keepAll(W: Float32Array, outputs: number, inputs: number, name: string): PruneOutcome {
   assertFinite(W, inputs, name)
-  const rowBytes = (inputs + 7) >> 3
-  const mask = new Uint8Array(outputs * rowBytes).fill(255)
-  const padding = rowBytes * 8 - inputs
-  if (padding > 0) for (let i = 1; i <= outputs; i++) mask[i * rowBytes - 1] = 255 >> padding
-  return { weights: W.slice(), mask, zeros: 0, loss: 0 }
+  return { weights: W.slice(), mask: fullMask(outputs, inputs), zeros: 0, loss: 0 }
 }
 
 /** Throws SolverError naming the first entry of A (rows, cols) that is not finite. */

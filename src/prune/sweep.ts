@@ -57,7 +57,9 @@ function selectThreshold(space: Workspace, panel: Panel, begin: number, sparsity
   )
   // NaN scores are the last in the order of bit patterns, so a finite threshold has only finite numbers below it.
   if (!Number.isFinite(threshold))
-    throw new SolverError(`Cannot rank the weights of inputs ${panel.begin + begin} and on: scores left the range of f32`)
+    throw new SolverError(
+      `Cannot rank the weights of inputs ${panel.begin + begin} and on: scores left the range of f32`,
+    )
   return threshold
 }
 
