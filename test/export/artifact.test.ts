@@ -49,6 +49,12 @@ async function logitsOf(folder: string, model: RandomArtifact['model'], ids: Big
   return logits
 }
 
+function keysAt(...places: string[]): string[] {
+  return METADATA_KEYS.filter(({ place }) => places.includes(place))
+    .map(({ key }) => key)
+    .sort()
+}
+
 describe('writeArtifact()', () => {
   it.each(['stream', 'fold'] as const)('without zeros gives the golden logits (%s body)', async (stockBody) => {
     // The weights of this model are f16, which the artifact stores exactly; which expert runs makes no difference.
@@ -140,10 +146,6 @@ describe('writeArtifact()', () => {
       model.graph.node
         .filter(({ opType, metadataProps }) => opType === op && metadataProps)
         .map(({ metadataProps }) => metadataProps!.map(({ key }) => key))
-    const keysAt = (...places: string[]): string[] =>
-      METADATA_KEYS.filter(({ place }) => places.includes(place))
-        .map(({ key }) => key)
-        .sort()
     expect(model.metadataProps.map(({ key }) => key)).toEqual(keysAt('files', 'model'))
     expect([...weights.metadata.keys()].sort()).toEqual(['format', ...keysAt('files')])
     expect(onNodes('SparseExpertMatMul')).toEqual(Array.from({ length: 6 }, () => keysAt('product')))

@@ -32,7 +32,6 @@ function productModel(
   })
   const stack = stackExperts(packed)
   const dims = lead.map((_, i) => `lead${i}`)
-  const raw = (a: ArrayBufferView): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength)
   const bytes = encodeModel({
     irVersion: 10,
     producerName: 'test',
@@ -69,6 +68,10 @@ function productModel(
     },
   })
   return { bytes, experts: packed.map((expert) => unpackExpert(expert, N, K)) }
+}
+
+function raw(a: ArrayBufferView): Uint8Array {
+  return new Uint8Array(a.buffer, a.byteOffset, a.byteLength)
 }
 
 /** Random x and expert ids of the leading dims, and y by the twin. */
