@@ -74,11 +74,12 @@ function attentionBias(b: GraphBuilder, { past, keys, tokenShape, batch, causal,
     b.node('/bias', op, inputs, attributes)
   let hidden = at('Unsqueeze', [at('Equal', ['attention_mask', b.ints(0)]), b.ints(1, 2)])
   const queries = at('Gather', [tokenShape, b.ints(1)])
-  const key = rangeTo(b, at('Squeeze', [keys, b.ints(0)]))
-  const query = at('Add', [rangeTo(b, at('Squeeze', [queries, b.ints(0)])), past])
-  const queryColumn = at('Unsqueeze', [query, b.ints(1)])
-  if (causal) hidden = at('Or', [hidden, at('Greater', [key, queryColumn])])
-  if (window !== null) hidden = at('Or', [hidden, at('LessOrEqual', [key, at('Sub', [queryColumn, b.ints(window)])])])
+  if (causal || window !== null) {
+    const key = rangeTo(b, at('Squeeze', [keys, b.ints(0)]))
+    const query = at('Unsqueeze', [at('Add', [rangeTo(b, at('Squeeze', [queries, b.ints(0)])), past]), b.ints(1)])
+    if (causal) hidden = at('Or', [hidden, at('Greater', [key, query])])
+    if (window !== null) hidden = at('Or', [hidden, at('LessOrEqual', [key, at('Sub', [query, b.ints(window)])])])
+  }
   const bias = at('Where', [hidden, b.constant('float', [], [MASKED]), b.constant('float', [], [0])])
   const shape = at('Concat', [batch, b.ints(1), queries, keys], ON_AXIS_0)
   return at('Expand', [bias, shape])
