@@ -1,72 +1,93 @@
-import { ShapeError } from '../errors.ts'
 import type { Blas } from '../tensor/blas.ts'
 
-/** Columns of one panel are at least this many: narrower products run far below full speed. */
-const MIN_PANEL = 128
-/** At most 4 panels: 10 of their 16 blocks are computed, more would save little. */
-const MAX_PANELS = 4
+/** Columns of one panel: products of panels are large enough for full speed, and half of them are never computed. */
+const PANEL = 384
+/** Rows that are collected before they are multiplied: every product reads and writes its whole result. */
+const ROWS = 2048
 
 /**
- * H (inputs, inputs) += XᵀX for X (rows, inputs), in place. Only the blocks on and above the diagonal are computed, and
- * every entry is added to its mirror image too: an H that was exactly symmetric stays so.
- * Throws ShapeError when the lengths do not fit.
+ * S = Σ XᵀX over rows that come in pieces. X is cut into column panels and only pairs p ≥ q are multiplied, so S is
+ * symmetric to the last bit. Each addition is one product over 2048 rows: equal rows in equal order give equal bytes.
  */
-export async function accumulateGram(
-  blas: Blas,
-  X: Float32Array,
-  rows: number,
-  inputs: number,
-  H: Float32Array,
-): Promise<void> {
-  if (X.length !== rows * inputs || H.length !== inputs * inputs)
-    throw new ShapeError(
-      `Cannot accumulate XᵀX: X has ${X.length} numbers for (${rows}, ${inputs}), H has ${H.length}, ` +
-        `expected ${rows * inputs} and ${inputs * inputs}`,
-    )
-  const panels = cut(X, rows, inputs)
-  const widest = panels[0]!.width
-  const T = new Float32Array(widest * widest)
-  for (const [i, left] of panels.entries())
-    for (const right of panels.slice(i)) {
-      const block = T.subarray(0, left.width * right.width)
-      await blas.gemm(left.width, right.width, rows, left.X, right.X, block, { transA: true })
-      addMirrored(block, left, right, inputs, H)
+export class GramAccumulator {
+  private readonly blas: Blas
+  private readonly cols: number
+  /** First column of each panel, and the end. */
+  private readonly bounds: readonly number[]
+  /** Rows waiting, per panel (ROWS, width). */
+  private readonly panels: readonly Float32Array[]
+  /** One sum per pair p ≥ q, (width p, width q). */
+  private readonly sums: readonly Float32Array[]
+  private filled = 0
+
+  constructor(blas: Blas, cols: number) {
+    this.blas = blas
+    this.cols = cols
+    const count = Math.ceil(cols / PANEL)
+    this.bounds = Array.from({ length: count + 1 }, (_, p) => Math.floor((p * cols) / count))
+    this.panels = Array.from({ length: count }, (_, p) => new Float32Array(ROWS * this.width(p)))
+    this.sums = pairs(count).map(([p, q]) => new Float32Array(this.width(p) * this.width(q)))
+  }
+
+  /** Adds the rows of X (rows, cols), row-major. */
+  async add(X: Float32Array): Promise<void> {
+    const rows = X.length / this.cols
+    for (let start = 0; start < rows;) {
+      const count = Math.min(rows - start, ROWS - this.filled)
+      this.panels.forEach((panel, p) => this.copyPanel(X, start, count, panel, p))
+      this.filled += count
+      start += count
+      if (this.filled === ROWS) await this.flush()
     }
-}
+  }
 
-/** Columns [begin, begin + width) of X as a matrix (rows, width) of their own. */
-type Panel = { readonly begin: number; readonly width: number; readonly X: Float32Array }
-
-function cut(X: Float32Array, rows: number, inputs: number): Panel[] {
-  const count = Math.max(1, Math.min(MAX_PANELS, Math.floor(inputs / MIN_PANEL)))
-  if (count === 1) return [{ begin: 0, width: inputs, X }]
-  // Multiples of 16 keep the kernels of the product free of remainders.
-  const width = Math.ceil(inputs / count / 16) * 16
-  return Array.from({ length: Math.ceil(inputs / width) }, (_, p) => {
-    const begin = p * width
-    const end = Math.min(begin + width, inputs)
-    const columns = new Float32Array(rows * (end - begin))
-    for (let r = 0; r < rows; r++) columns.set(X.subarray(r * inputs + begin, r * inputs + end), r * (end - begin))
-    return { begin, width: end - begin, X: columns }
-  })
-}
-
-/** H[left, right] += T and H[right, left] += Tᵀ; of a diagonal block the upper triangle counts. */
-function addMirrored(T: Float32Array, left: Panel, right: Panel, inputs: number, H: Float32Array): void {
-  const isDiagonal = left === right
-  const tile = 32
-  for (let i0 = 0; i0 < left.width; i0 += tile)
-    for (let j0 = isDiagonal ? i0 : 0; j0 < right.width; j0 += tile) {
-      const i1 = Math.min(i0 + tile, left.width)
-      const j1 = Math.min(j0 + tile, right.width)
-      for (let i = i0; i < i1; i++) {
-        const upper = (left.begin + i) * inputs + right.begin
-        const lower = right.begin * inputs + left.begin + i
-        for (let j = isDiagonal ? Math.max(i, j0) : j0; j < j1; j++) {
-          const sum = H[upper + j]! + T[i * right.width + j]!
-          H[upper + j] = sum
-          H[lower + j * inputs] = sum
+  /** S (cols, cols), both triangles. */
+  async finish(): Promise<Float32Array> {
+    if (this.filled > 0) await this.flush()
+    const { cols, bounds } = this
+    const S = new Float32Array(cols * cols)
+    pairs(this.panels.length).forEach(([p, q], at) => {
+      const sum = this.sums[at]!
+      const wide = this.width(q)
+      for (let i = 0; i < this.width(p); i++)
+        for (let j = 0; j < wide; j++) {
+          const row = bounds[p]! + i
+          const col = bounds[q]! + j
+          // The products of a panel with itself are symmetric only up to rounding: the lower triangle is the one kept.
+          if (p === q && j > i) continue
+          S[row * cols + col] = S[col * cols + row] = sum[i * wide + j]!
         }
-      }
+    })
+    return S
+  }
+
+  private async flush(): Promise<void> {
+    const rows = this.filled
+    this.filled = 0
+    let at = 0
+    for (const [p, q] of pairs(this.panels.length)) {
+      const A = this.panels[p]!.subarray(0, rows * this.width(p))
+      const B = this.panels[q]!.subarray(0, rows * this.width(q))
+      await this.blas.gemm(this.width(p), this.width(q), rows, A, B, this.sums[at++]!, { transA: true, beta: 1 })
     }
+  }
+
+  private copyPanel(X: Float32Array, start: number, count: number, panel: Float32Array, p: number): void {
+    const width = this.width(p)
+    const from = this.bounds[p]!
+    for (let i = 0; i < count; i++) {
+      const row = (start + i) * this.cols + from
+      panel.set(X.subarray(row, row + width), (this.filled + i) * width)
+    }
+  }
+
+  private width(p: number): number {
+    return this.bounds[p + 1]! - this.bounds[p]!
+  }
+}
+
+function pairs(count: number): [number, number][] {
+  return Array.from({ length: count }, (_, p) => p).flatMap((p) =>
+    Array.from({ length: p + 1 }, (_, q): [number, number] => [p, q]),
+  )
 }

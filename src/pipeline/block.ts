@@ -36,7 +36,7 @@ export type Run = {
 }
 
 /** Tokens of one attention job; whole windows, so that a job does not depend on the number of threads. */
-const ATTENTION_TOKENS = 4096
+const ATTENTION_TOKENS = 1024
 
 /** Tokens of one embedding job. */
 const EMBED_TOKENS = 16_384

@@ -10,7 +10,8 @@ import {
   matMulModel,
 } from '../graph/models.ts'
 import type { OpenedModel } from '../model/open.ts'
-import { openModel } from '../model/open.ts'
+import { assertFinite, openModel } from '../model/open.ts'
+import { weightGram } from '../prune/loss.ts'
 import type { Solver } from '../prune/sparsegpt.ts'
 import { createSolver } from '../prune/sparsegpt.ts'
 import { createBlas } from '../runtime/blas.ts'
@@ -18,7 +19,8 @@ import type { Session } from '../runtime/session.ts'
 import { createSession } from '../runtime/session.ts'
 import type { Blas } from '../tensor/blas.ts'
 import { attention, denseFfn, embed, intermediate, propagate, propagateDown } from './forward-jobs.ts'
-import type { EngineInit, Job } from './jobs.ts'
+import type { EngineInit, Job, MatrixName } from './jobs.ts'
+import { ROLES } from './jobs.ts'
 import { gram, solve } from './solve-jobs.ts'
 
 /** The graphs a job can run. Those with weights belong to one layer and are dropped when the next one begins. */
@@ -35,6 +37,8 @@ export type SessionKind =
 export class Engine {
   readonly model: OpenedModel
   private readonly sessions = new Map<SessionKind, { layer: number; session: Promise<Session> }>()
+  private readonly denseMatrices = new Map<MatrixName, { W: Float32Array; G: Float32Array }>()
+  private denseLayer = -1
   private blasReady: Promise<Blas> | undefined
   private solverReady: Promise<Solver> | undefined
 
@@ -74,6 +78,24 @@ export class Engine {
     const session = createSession(encodeModel(this.graphOf(kind, layer)), { threads: 1, folder: this.model.dataFolder })
     this.sessions.set(kind, { layer, session })
     return session
+  }
+
+  /**
+   * The dense weights (out, in) of an FF matrix, checked for NaN and Inf, and WᵀW; kept for the current layer, where every
+   * expert starts from them.
+   */
+  async dense(matrix: MatrixName, layer: number): Promise<{ W: Float32Array; G: Float32Array }> {
+    if (this.denseLayer !== layer) this.denseMatrices.clear()
+    this.denseLayer = layer
+    const held = this.denseMatrices.get(matrix)
+    if (held) return held
+    const name = this.model.tensorName(ROLES[matrix], layer)
+    const W = this.model.weights.readF32(name)
+    assertFinite(W, name)
+    const [outputs, inputs] = this.model.weights.get(name).shape
+    const made = { W, G: await weightGram(await this.blas(), W, outputs!, inputs!) }
+    this.denseMatrices.set(matrix, made)
+    return made
   }
 
   /** Matrix products on this thread. */

@@ -5,7 +5,7 @@ import type { AttentionJob, DenseFfnJob, EmbedJob, IntermediateJob, PropagateDow
 import { RowStore } from './rowstore.ts'
 
 /** Rows of one run of an FF graph: large enough for full speed, small enough that intermediates stay in cache reach. */
-export const FF_CHUNK_ROWS = 1024
+export const FF_CHUNK_ROWS = 512
 
 /** Embeds the tokens of some windows. */
 export async function embed(engine: Engine, job: EmbedJob): Promise<void> {

@@ -97,7 +97,7 @@ export type SolveResult = {
   readonly matrix: MatrixName
   readonly packed?: PackedExpert
   readonly zeros: number
-  /** tr(ΔHΔᵀ) and tr(WHWᵀ), H = 2/n · Σ x xᵀ undamped, Δ against the weights as stored. */
+  /** tr(ΔHΔᵀ) and tr(WHWᵀ), H = 2/n · Σ x xᵀ undamped, before the kept weights are rounded to f16. */
   readonly loss: number
   readonly norm: number
   readonly damping: number

@@ -50,3 +50,43 @@ async function quadratic(
   }
   return sum
 }
+
+/** WᵀW (inputs, inputs): with it tr(W H Wᵀ) of any H costs one pass over H. */
+export async function weightGram(blas: Blas, W: Float32Array, outputs: number, inputs: number): Promise<Float32Array> {
+  const G = new Float32Array(inputs * inputs)
+  await blas.gemm(inputs, inputs, outputs, W, W, G, { transA: true })
+  return G
+}
+
+/** tr(W H Wᵀ) = Σ (WᵀW)_ij H_ij. */
+export function outputNorm(G: Float32Array, H: Float32Array): number {
+  let sum = 0
+  for (let i = 0; i < G.length; i++) sum += G[i]! * H[i]!
+  return sum
+}
+
+/**
+ * tr(Δ H Δᵀ) with H undamped, from the solver's loss: the damped one is larger by shift · ‖Δ‖² over live inputs (dead ones
+ * cost nothing). `shift` is what damping added to the diagonal of H.
+ */
+export function undampedLoss(
+  dampedLoss: number,
+  W: Float32Array,
+  pruned: Float32Array,
+  { shift, deadInputs }: { readonly shift: number; readonly deadInputs: Uint32Array },
+  inputs: number,
+): number {
+  let square = squareDistance(W, pruned, 0, 1)
+  for (const j of deadInputs) square -= squareDistance(W, pruned, j, inputs)
+  return Math.max(0, dampedLoss - shift * square)
+}
+
+/** Σ (A − B)² over every step-th element from `start`. */
+function squareDistance(A: Float32Array, B: Float32Array, start: number, step: number): number {
+  let sum = 0
+  for (let at = start; at < A.length; at += step) {
+    const d = A[at]! - B[at]!
+    sum += d * d
+  }
+  return sum
+}

@@ -1,5 +1,5 @@
 import { ShapeError, SolverError } from '../errors.ts'
-import { accumulateGram } from '../linalg/gram.ts'
+import { GramAccumulator } from '../linalg/gram.ts'
 import type { Blas } from '../tensor/blas.ts'
 import type { Mat } from '../tensor/mat.ts'
 import { magnitude, wanda } from './baselines.ts'
@@ -77,9 +77,9 @@ export async function pruneMatrix(options: PruneMatrixOptions): Promise<PrunedMa
 
 /** H = 2/tokens · XᵀX (inputs, inputs). */
 async function hessian(blas: Blas, X: Mat): Promise<Float32Array> {
-  const H = new Float32Array(X.cols * X.cols)
-  await accumulateGram(blas, X.data, X.rows, X.cols, H)
-  return H.map((h) => (h * 2) / X.rows)
+  const sum = new GramAccumulator(blas, X.cols)
+  await sum.add(X.data)
+  return (await sum.finish()).map((h) => (h * 2) / X.rows)
 }
 
 /** H as it was factored. */
