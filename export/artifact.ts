@@ -50,14 +50,14 @@ const COPIED = [
 /**
  * Writes an artifact: weights, model.onnx over them, the source's config and tokenizer, and last the manifest, without
  * which a folder is no artifact. Tensors are copied in pieces. Equal inputs give equal bytes.
- * Throws IntegrityError when the block files do not fit the model, UnsupportedError when the fold body cannot serve a
- * matrix of this size, ResourceError when there is no space left.
+ * Throws IntegrityError when the block files do not fit the model, UnsupportedError when a matrix is too large for
+ * the body, ResourceError when there is no space left.
  */
 export function writeArtifact(options: ArtifactOptions): Manifest {
   const { model, out, stockBody } = options
   const blocks = openBlocks(model, options.blockFiles)
   try {
-    if (stockBody === 'fold') assertFoldable(blocks.tensors)
+    assertDecodable(blocks.tensors, stockBody)
     const sparsity = sparsityOf(model, blocks)
     const metadata = fileMetadata({ ...options, experts: blocks.experts, router: routerKind(blocks), sparsity })
     const plan = planShards(
@@ -102,15 +102,21 @@ export function foldPeakBytes(weightsPerExpert: number, experts: number): number
 
 /** Above this size of a node's output onnxruntime does not fold, and decodes every expert in every run without a word. */
 const MAX_FOLDED_BYTES = 2 ** 30
+/** Indices of the stream body are int32, one expert at a time; far above any matrix there is. */
+const MAX_EXPERT_WEIGHTS = 2 ** 30
 
-function assertFoldable(tensors: readonly TensorSource[]): void {
+function assertDecodable(tensors: readonly TensorSource[], stockBody: StockBody): void {
   for (const { name, shape } of tensors) {
     if (!name.endsWith('.experts.mask')) continue
-    const bytes = elementCount(shape) * 8 * 4
-    if (bytes > MAX_FOLDED_BYTES)
+    const weights = elementCount(shape) * 8
+    if (weights / shape[0]! >= MAX_EXPERT_WEIGHTS)
       throw new UnsupportedError(
-        `Cannot write the fold body: "${name}" decodes to ${bytes} bytes, onnxruntime folds at most ${MAX_FOLDED_BYTES}: ` +
-          'use the stream body (--stock-body stream)',
+        `Cannot export "${name}": one expert has ${weights / shape[0]!} weights, supported are fewer than ${MAX_EXPERT_WEIGHTS}`,
+      )
+    if (stockBody === 'fold' && weights * 4 > MAX_FOLDED_BYTES)
+      throw new UnsupportedError(
+        `Cannot write the fold body: "${name}" decodes to ${weights * 4} bytes, onnxruntime folds at most ` +
+          `${MAX_FOLDED_BYTES}: use the stream body (--stock-body stream)`,
       )
   }
 }

@@ -1,3 +1,6 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { denseDecoderModel } from '../../export/onnx.ts'
@@ -6,6 +9,7 @@ import { encodeModel } from '../../src/formats/onnx/encode.ts'
 import { openSafetensors } from '../../src/formats/safetensors/reader.ts'
 import type { OpenedModel } from '../../src/model/open.ts'
 import { openModel } from '../../src/model/open.ts'
+import { forward } from '../../src/pipeline/forward.ts'
 import type { Session } from '../../src/runtime/session.ts'
 import { createSession } from '../../src/runtime/session.ts'
 import type { DecoderFeeds } from '../fixtures/decoder.ts'
@@ -41,6 +45,33 @@ function goldenTensors(name: string): {
     file.close()
   }
 }
+
+describe('denseDecoderModel()', () => {
+  it.each(['mistral', 'llama'])(
+    'keeps to a sliding window as the block-by-block forward does (weights of %s)',
+    async (name) => {
+      // Head sizes 14 and 16: standard operators and GroupQueryAttention.
+      const folder = mkdtempSync(join(tmpdir(), 'spexpand-test-'))
+      try {
+        cpSync(golden(name), folder, { recursive: true })
+        const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>
+        const windowed = { ...config, model_type: 'mistral', sliding_window: 5 }
+        writeFileSync(join(folder, 'config.json'), JSON.stringify(windowed))
+        const { ids, logits } = goldenTensors(name)
+        const model = openModel(folder)
+        const session = await createSession(encodeModel(denseDecoderModel(model, '0')), { threads: 1, folder })
+        const result = await runDecoder(session, model.config, { ids, batch: 2 })
+        const expected = await forward(model, { data: ids, B: 2, T: 24 }, { threads: 1 })
+        await session.release()
+        model.close()
+        expect(maxDifference(result.logits, expected.logits)).toBeLessThan(TOLERANCE)
+        expect(maxDifference(result.logits, logits)).toBeGreaterThan(0.1)
+      } finally {
+        rmSync(folder, { recursive: true })
+      }
+    },
+  )
+})
 
 describe.each(MODELS)('denseDecoderModel(%s)', (name) => {
   const B = 2

@@ -1,11 +1,12 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { denseDecoderModel } from '../../export/onnx.ts'
 import { FormatError, InterruptedError, UsageError } from '../../src/errors.ts'
-import { decodeModel } from '../../src/formats/onnx/decode.ts'
+import { encodeModel } from '../../src/formats/onnx/encode.ts'
 import { createSession } from '../../src/runtime/session.ts'
+import { readGraph } from '../../src/verify/artifact.ts'
 import type { EvaluationWindows } from '../../src/verify/evaluate.ts'
 import { evaluateArtifact, evaluateGraph } from '../../src/verify/evaluate.ts'
 import { graphHiddenSource } from '../../src/verify/hidden.ts'
@@ -75,6 +76,10 @@ function twinTargets(logits: Float32Array, dense: Float32Array): Target[] {
 
 const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length
 
+function evaluate(given: EvaluationWindows): Promise<unknown> {
+  return evaluateArtifact({ folder: artifact.folder, windows: given, threads: 1 })
+}
+
 describe('evaluateArtifact()', () => {
   it('agrees with a float64 twin over whole logits: perplexity, KL, agreement, by domain', async () => {
     const { model, folder } = artifact
@@ -88,7 +93,6 @@ describe('evaluateArtifact()', () => {
     }
     const result = await evaluateArtifact({ folder, windows, dense, threads: 1, ...options })
     await dense.release()
-    const { encodeModel } = await import('../../src/formats/onnx/encode.ts')
     const targets = twinTargets(
       await wholeLogits(join(folder, 'model.onnx'), folder),
       await wholeLogits(encodeModel(denseGraph), model.dataFolder),
@@ -128,8 +132,6 @@ describe('evaluateArtifact()', () => {
   it('refuses ids outside the vocabulary, windows without targets and a wrong number of ids', async () => {
     const bad = { ...windows, ids: windows.ids.slice() }
     bad.ids[5] = 272
-    const evaluate = (given: EvaluationWindows): Promise<unknown> =>
-      evaluateArtifact({ folder: artifact.folder, windows: given, threads: 1 })
     await expect(evaluate(bad)).rejects.toThrow(FormatError)
     await expect(evaluate(bad)).rejects.toThrow(/token 5 has id 272, the vocabulary has 272/)
     await expect(evaluate({ ...windows, sequenceLength: 1, nWindows: N * T })).rejects.toThrow(UsageError)
@@ -144,10 +146,8 @@ describe('evaluateArtifact()', () => {
 })
 
 describe('splitBeforeHead()', () => {
-  const graph = (): ReturnType<typeof decodeModel> => decodeModel(readFileSync(join(artifact.folder, 'model.onnx')))
-
   it('leaves every node on one side, but the last Reshape and the caches', () => {
-    const whole = graph()
+    const whole = readGraph(artifact.folder)
     const { body, head } = splitBeforeHead(whole, 'x')
     expect(body.graph.node.length + head.nodes.length).toBe(whole.graph.node.length - 2)
     expect(body.graph.output.map(({ name }) => name)).toEqual(['/model/final_hidden'])
@@ -155,13 +155,13 @@ describe('splitBeforeHead()', () => {
   })
 
   it('refuses a model that does not say where to cut, or cannot be cut there', async () => {
-    const silent = { ...graph(), metadataProps: [] }
+    const silent = { ...readGraph(artifact.folder), metadataProps: [] }
     expect(() => splitBeforeHead(silent, 'x.onnx')).toThrow(/x\.onnx: its metadata has no spexpand\.final_hidden/)
-    const early = { ...graph(), metadataProps: [{ key: 'spexpand.final_hidden', value: 'nothing' }] }
+    const early = { ...readGraph(artifact.folder), metadataProps: [{ key: 'spexpand.final_hidden', value: 'nothing' }] }
     await expect(evaluateGraph({ graph: early, folder: artifact.folder, windows, threads: 1 })).rejects.toThrow(
       /no node makes this value/,
     )
-    const inside = graph()
+    const inside = readGraph(artifact.folder)
     const norm = inside.graph.node.find(({ name }) => name.startsWith('/model/norm/Pow'))!.output[0]!
     inside.metadataProps = [{ key: 'spexpand.final_hidden', value: norm }]
     expect(() => splitBeforeHead(inside, 'x')).toThrow(/is needed on both sides/)
