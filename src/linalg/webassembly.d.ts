@@ -1,8 +1,7 @@
 // Node has WebAssembly, but its types come with the DOM library only: the few entries used here.
 declare namespace WebAssembly {
-  class Module {
-    constructor(bytes: Uint8Array)
-  }
+  type Module = object
+  const Module: new (bytes: Uint8Array) => Module
   class Memory {
     readonly buffer: ArrayBuffer
     constructor(descriptor: { initial: number; maximum: number })

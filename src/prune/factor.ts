@@ -33,7 +33,7 @@ export type Triangular = {
 /** A pivot that is not a positive finite number. */
 export type BadPivot = { readonly column: number; readonly pivot: number }
 
-/** Factors Hessians. Its buffers, about inputs² floats for M and G together and 2 MB for diagonal blocks, are reused. */
+/** Factors Hessians. Its buffers, about inputs² floats for M and G together and 512 kB for diagonal blocks, are reused. */
 export class Factorizer {
   private readonly blas: Blas
   private readonly wasm: Wasm<SolverKernels>
@@ -57,7 +57,7 @@ export class Factorizer {
     const spans = this.reserve(inputs)
     const result = {
       inputs,
-      panels: new Array<Panel>(spans.length),
+      panels: [] as Panel[],
       diagonal: new Float32Array(inputs),
       leaves: new Float32Array(Math.ceil(inputs / LEAF) * LEAF * LEAF),
     }
@@ -82,7 +82,7 @@ export class Factorizer {
       }
       for (let j = 0; j < width; j++) result.diagonal[begin + j] = 1 / block.Y[j * width + j]!
       const leaves = result.leaves.subarray(begin * LEAF)
-      result.panels[k] = { begin, end, Gt, ...cutSteps(block.Rt, width, leaves) }
+      result.panels.unshift({ begin, end, Gt, ...cutSteps(block.Rt, width, leaves) })
     }
     return result
   }

@@ -31,14 +31,14 @@ export function schedule(width: number): Step[] {
   return steps
 }
 
+/** Widest panel there is: sizes the memory of the diagonal block. */
+export const MAX_PANEL = 2 * COLUMN_BLOCK
+
 /**
- * Columns of one panel, a multiple of the column block. Wider panels mean larger products but more work on the
- * diagonal blocks. Depends on the shape alone: the same matrix gives the same bytes everywhere.
+ * Columns of one panel, a multiple of the column block. Wider panels mean products nearer to full speed but more work on
+ * the diagonal blocks, which only pays for large matrices. Depends on the shape alone: the same matrix gives the same
+ * bytes everywhere.
  */
 export function panelWidth(inputs: number): number {
-  if (inputs <= 4 * COLUMN_BLOCK) return COLUMN_BLOCK
-  return inputs <= 2048 ? 2 * COLUMN_BLOCK : 4 * COLUMN_BLOCK
+  return inputs <= 2048 ? COLUMN_BLOCK : MAX_PANEL
 }
-
-/** Widest panel there is: sizes the memory of the diagonal block. */
-export const MAX_PANEL = 4 * COLUMN_BLOCK

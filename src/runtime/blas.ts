@@ -66,7 +66,6 @@ function release(sessions: Map<string, Promise<InferenceSession>>): void {
 
 /** One Gemm node: Y = alpha · op(A) op(B) + beta · C. */
 function gemmModel({ transA, transB, alpha, beta }: Flags): Model {
-  const matrix = (name: string): ValueInfo => ({ name, type: 'float', shape: [`${name}0`, `${name}1`] })
   const names = beta === 0 ? ['A', 'B'] : ['A', 'B', 'C']
   return {
     irVersion: 10,
@@ -98,6 +97,10 @@ function gemmModel({ transA, transB, alpha, beta }: Flags): Model {
     functions: [],
     metadataProps: [],
   }
+}
+
+function matrix(name: string): ValueInfo {
+  return { name, type: 'float', shape: [`${name}0`, `${name}1`] }
 }
 
 function checkLengths(m: number, n: number, k: number, A: Float32Array, B: Float32Array, C: Float32Array): void {
