@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { SolverError } from '../../src/errors.ts'
 import { magnitude, wanda } from '../../src/prune/baselines.ts'

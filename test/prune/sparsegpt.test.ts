@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { ShapeError, SolverError, UsageError } from '../../src/errors.ts'
 import type { Pattern } from '../../src/prune/pattern.ts'

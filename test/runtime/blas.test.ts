@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { beforeAll, expect, it } from 'vitest'
 import { ShapeError } from '../../src/errors.ts'
 import { createRng } from '../../src/linalg/rng.ts'
