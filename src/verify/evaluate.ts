@@ -27,7 +27,7 @@ export type GraphEvaluation = {
    */
   readonly dense?: HiddenSource
   readonly threads: number
-  /** Bytes of one intermediate (tokens, ff) of a run; every run decodes the experts anew. @default 100e6 */
+  /** Bytes of one intermediate (tokens, ff) of a run; every run decodes the experts anew. @default 50e6 */
   readonly activationBytes?: number
   /** Hears the windows done and in all. */
   readonly onProgress?: (done: number, total: number) => void
@@ -126,7 +126,7 @@ function assertWindows({ ids, domains, nWindows, sequenceLength }: EvaluationWin
 }
 
 /** Whole windows of one run, so that its widest intermediate stays within the allowance. */
-function windowsPerRun(graph: Model, vocab: number, { windows, activationBytes = 100e6 }: GraphEvaluation): number {
+function windowsPerRun(graph: Model, vocab: number, { windows, activationBytes = 50e6 }: GraphEvaluation): number {
   const sizes = graph.graph.initializer.flatMap(({ dims }) => (dims.length > 1 ? dims : [])).filter((n) => n !== vocab)
   const rowBytes = 4 * sizes.reduce((widest, size) => Math.max(widest, size), 1)
   return Math.max(1, Math.floor(activationBytes / (rowBytes * windows.sequenceLength)))
