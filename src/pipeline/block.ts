@@ -132,8 +132,6 @@ export async function replayBlock(run: Run, layer: number, block: FinishedBlock)
   const { gate_proj: gates, up_proj: ups, down_proj: downs } = block.experts
   const hidden = run.hidden.ref
   const groups = groupsOf(await routeStore(run, run.ffnIn, block.router), gates.length)
-  const perSegment = (of: Groups, body: (rows: Uint32Array, e: number) => Promise<undefined>): Promise<unknown> =>
-    Promise.all(of.flatMap((group, e) => segmentsOf(group).map((rows) => body(rows, e))))
   if (!block.downRouter)
     await perSegment(groups, (rows, e) => {
       const ffn = { gate: gates[e]!, up: ups[e]!, down: downs[e]! }
@@ -150,6 +148,11 @@ export async function replayBlock(run: Run, layer: number, block: FinishedBlock)
   run.lap('replay')
 }
 
+/** Runs `body` for the pieces of every expert's tokens. */
+function perSegment(groups: Groups, body: (rows: Uint32Array, e: number) => Promise<undefined>): Promise<unknown> {
+  return Promise.all(groups.flatMap((group, e) => segmentsOf(group).map((rows) => body(rows, e))))
+}
+
 /** The intermediates (tokens, ff) of pruned gate and up, every token by its expert. */
 async function storeIntermediates(
   run: Run,
@@ -159,12 +162,9 @@ async function storeIntermediates(
   const { ff } = run.model.config
   const { rows } = run.hidden.ref
   const store = RowStore.create(rows, ff, run.spoolPath('intermediates', rows * ff * 4))
-  const jobs = groups.flatMap((group, e) =>
-    segmentsOf(group).map((rows) =>
-      run.runner.run({ kind: 'intermediate', rows, ffnIn: run.ffnIn.ref, out: store.ref, ...pruned(e) }),
-    ),
+  await perSegment(groups, (rows, e) =>
+    run.runner.run({ kind: 'intermediate', rows, ffnIn: run.ffnIn.ref, out: store.ref, ...pruned(e) }),
   )
-  await Promise.all(jobs)
   return store
 }
 

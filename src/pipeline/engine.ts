@@ -23,6 +23,8 @@ import type { EngineInit, Job, MatrixName } from './jobs.ts'
 import { ROLES } from './jobs.ts'
 import { gram, solve } from './solve-jobs.ts'
 
+const NOTHING: { result: unknown; transfer: ArrayBuffer[] } = { result: undefined, transfer: [] }
+
 /** The graphs a job can run. Those with weights belong to one layer and are dropped when the next one begins. */
 export type SessionKind =
   | 'embed'
@@ -50,17 +52,23 @@ export class Engine {
   async run(job: Job): Promise<{ result: unknown; transfer: ArrayBuffer[] }> {
     switch (job.kind) {
       case 'embed':
-        return nothing(await embed(this, job))
+        await embed(this, job)
+        return NOTHING
       case 'attention':
-        return nothing(await attention(this, job))
+        await attention(this, job)
+        return NOTHING
       case 'denseFfn':
-        return nothing(await denseFfn(this, job))
+        await denseFfn(this, job)
+        return NOTHING
       case 'intermediate':
-        return nothing(await intermediate(this, job))
+        await intermediate(this, job)
+        return NOTHING
       case 'propagate':
-        return nothing(await propagate(this, job))
+        await propagate(this, job)
+        return NOTHING
       case 'propagateDown':
-        return nothing(await propagateDown(this, job))
+        await propagateDown(this, job)
+        return NOTHING
       case 'gram': {
         const result = await gram(this, job)
         return { result, transfer: [result.buffer as ArrayBuffer] }
@@ -129,8 +137,4 @@ export class Engine {
         return matMulModel()
     }
   }
-}
-
-function nothing(_: void): { result: undefined; transfer: ArrayBuffer[] } {
-  return { result: undefined, transfer: [] }
 }

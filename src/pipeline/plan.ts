@@ -108,7 +108,11 @@ function seconds(model: OpenedModel, options: Resolved, gflops: number): number 
   const { tokens, experts, sequenceLength } = options
   const attention = 2 * hidden * headDim * (2 * heads + 2 * kvHeads) + 2 * sequenceLength * heads * headDim
   const forward = tokens * (attention + 2 * 3 * hidden * ff + 2 * 2 * hidden * ff + hidden ** 2 + ff ** 2)
-  const solve = (out: number, inputs: number): number => 2 * out * inputs ** 2 + inputs ** 3 / 3
-  const solves = (experts + (experts > 1 ? 1 : 0)) * (solve(2 * ff, hidden) + solve(hidden, ff))
+  const solves = (experts + (experts > 1 ? 1 : 0)) * (solverOperations(2 * ff, hidden) + solverOperations(hidden, ff))
   return (layers * (forward / FORWARD_EFFICIENCY + solves / SOLVER_EFFICIENCY)) / (gflops * 1e9)
+}
+
+/** One factorisation and one sweep. */
+function solverOperations(outputs: number, inputs: number): number {
+  return 2 * outputs * inputs ** 2 + inputs ** 3 / 3
 }

@@ -84,7 +84,7 @@ async function eachExpert(
   const order = groups.map((_, e) => e).sort((a, b) => groups[b]!.length - groups[a]!.length || a - b)
   const bytes = 4 * (hidden * hidden + ff * ff)
   const atOnce = limiter(Math.max(run.options.threads, Math.floor(run.options.memoryBytes / 2 / bytes)))
-  const results: SideResult[] = new Array(groups.length)
+  const results: SideResult[] = groups.map(() => ({}))
   let done = 0
   await Promise.all(
     order.map((e) =>

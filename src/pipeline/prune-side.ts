@@ -57,9 +57,9 @@ export class PruneSide {
 
   private takeTurn(): { previous: Promise<void>; done: () => void } {
     const previous = this.added
-    let done = (): void => {}
-    this.added = new Promise((resolve) => (done = resolve))
-    return { previous, done }
+    const { promise, resolve } = withResolvers()
+    this.added = promise
+    return { previous, done: resolve }
   }
 
   private async sum(rows: Uint32Array, pruned?: GramJob['pruned']): Promise<Float32Array> {
@@ -107,6 +107,13 @@ export class PruneSide {
     )
     return Object.fromEntries((await Promise.all(jobs)).flat().map((result) => [result.matrix, result]))
   }
+}
+
+/** Promise.withResolvers(), which Node 20 does not have. */
+function withResolvers(): { promise: Promise<void>; resolve: () => void } {
+  let resolve!: () => void
+  const promise = new Promise<void>((settle) => (resolve = settle))
+  return { promise, resolve }
 }
 
 function addInto(sum: Float32Array, part: Float32Array): void {

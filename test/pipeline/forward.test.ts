@@ -117,7 +117,10 @@ describe('forward()', () => {
           const name = `model.layers.0.self_attn.${matrix}.weight`
           const { shape, bytes } = tensors.get(name)!
           const W = new Float32Array(bytes.slice().buffer)
-          tensors.set(name, floatTensor(shape, (i) => 6 * W[i]!))
+          tensors.set(
+            name,
+            floatTensor(shape, (i) => 6 * W[i]!),
+          )
         }
       },
     })
