@@ -3,10 +3,9 @@
     python check_artifact.py ARTIFACT [EXPECTED.safetensors]
 
 Full onnx.checker check by path; every tensor loads; expert stacks decode (popcounts, offsets, padding, finite values);
-greedy generation of 16 tokens with the key/value cache agrees with one run over the whole text (to 1e-3 of the largest
-logit); with EXPECTED
-(`input_ids` (B, T), `logits` (B, T, vocab)) the logits of that prompt agree to 1e-3 absolute. Prints one line; exit code 1 when
-something differs.
+greedy generation of 16 tokens with the key/value cache agrees with one run over the whole text to 1e-3 of the largest
+logit; with EXPECTED (`input_ids` (B, T), `logits` (B, T, vocab)) the logits of that prompt agree to 1e-3 absolute.
+Prints one line; exit code 1 when something differs.
 """
 
 import json
