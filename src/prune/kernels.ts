@@ -6,15 +6,10 @@ export type SolverKernels = {
   loadTransposed(S: number, rows: number, cols: number, lds: number, D: number, ldd: number): number
   subtractTransposed(S: number, rows: number, cols: number, lds: number, D: number, ldd: number): void
   countBits(at: number, words: number): number
-  scoreAndSelect(
-    W: number,
-    scores: number,
-    rows: number,
-    outs: number,
-    diagonal: number,
-    k: number,
-    bins: number,
-  ): number
+  clearCounters(bins: number): void
+  scoreColumns(W: number, scores: number, rows: number, outs: number, diagonal: number, bins: number): void
+  countLowBits(scores: number, count: number, bin: number, bins: number): void
+  findRank(bins: number, k: number): number
   markHighest(W: number, scores: number, m: number, n: number, ld: number, diagonal: number): void
   eliminate(
     W: number,

@@ -7,7 +7,7 @@ import type { Pattern } from './pattern.ts'
 import { checkPattern } from './pattern.ts'
 import { sweepPanel } from './sweep.ts'
 import type { Workspace } from './workspace.ts'
-import { loadWeights, packMask, reserveWorkspace, rowsOf, storeWeights } from './workspace.ts'
+import { loadWeights, packMask, reserveWorkspace, storeWeights } from './workspace.ts'
 
 export type FactorOptions = {
   /** λ: λ · mean(diag H) is added to the diagonal. @default 0.01 */
@@ -66,7 +66,7 @@ export type Solver = {
 
 /**
  * A solver for matrices of up to maxIn inputs and maxOut outputs. It keeps the buffers of the largest problem it has
- * seen: 4·inputs² bytes for the factor, 4·inputs·outputs and 4.7 kB per output for the sweep. One call at a time.
+ * seen: 4·inputs² bytes for the factor, 4·inputs·outputs and some kB per output for the sweep. One call at a time.
  */
 export function createSolver(blas: Blas, maxIn: number, maxOut: number): Solver {
   const factorizer = new Factorizer(blas)
@@ -109,8 +109,7 @@ async function sweep(
   pattern: Pattern,
   name: string,
 ): Promise<PruneOutcome> {
-  if (!loadWeights(space, W)) assertFinite(W, space.inputs, name)
-  for (const j of deadInputs) rowsOf(space, space.D, j, j + 1).fill(0)
+  if (!loadWeights(space, W, deadInputs)) assertFinite(W, space.inputs, name)
   let loss = 0
   for (const panel of panels) loss += await sweepPanel(space, panel, blas, pattern)
   if (!Number.isFinite(loss)) throw new SolverError(`Cannot prune ${name}: its weights left the range of f32`)

@@ -3,58 +3,68 @@ import type { Blas } from '../tensor/blas.ts'
 import type { Panel } from './factor.ts'
 import type { Pattern } from './pattern.ts'
 import { COLUMN_BLOCK } from './pattern.ts'
+import type { Step } from './schedule.ts'
 import { LEAF } from './schedule.ts'
-import type { Workspace } from './workspace.ts'
+import type { Slab, Workspace } from './workspace.ts'
 import { rowsOf } from './workspace.ts'
 
 /**
  * Prunes one panel of columns (Algorithm 1 of arXiv 2301.00774, left-looking between panels, right-looking within).
- * D = W − Ŵ of the panel takes the place of its weights, the pruned weights are left in `current`, the mask bits set.
+ * D = W − Ŵ of the panel takes the place of its weights, the mask bits are set.
  * Returns Σ err². Throws SolverError when weights leave the range of f32.
  */
 export async function sweepPanel(space: Workspace, panel: Panel, blas: Blas, pattern: Pattern): Promise<number> {
-  const { ld, D, current, removed } = space
-  const width = panel.end - panel.begin
-  const W = rowsOf(space, current, 0, width)
-  W.set(rowsOf(space, D, panel.begin, panel.end))
-  if (panel.begin > 0)
-    await blas.gemm(width, ld, panel.begin, panel.Gt, rowsOf(space, D, 0, panel.begin), W, { beta: 1 })
+  const { wasm, slabs } = space
+  const { begin, end } = panel
+  for (const slab of slabs) {
+    const W = rowsOf(space, slab, slab.current, 0, end - begin)
+    W.set(rowsOf(space, slab, slab.D, begin, end))
+    const D = rowsOf(space, slab, slab.D, 0, begin)
+    if (begin > 0) await blas.gemm(end - begin, slab.ld, begin, panel.Gt, D, W, { beta: 1 })
+  }
   let loss = 0
-  let threshold = 0
-  for (const [i, step] of panel.steps.entries()) {
-    if (step.kind === 'update') {
-      const { begin, middle, end } = step
-      const d = rowsOf(space, removed, begin, middle)
-      const right = rowsOf(space, current, middle, end)
-      await blas.gemm(end - middle, ld, middle - begin, panel.updates[i]!, d, right, { alpha: -1, beta: 1 })
-      continue
-    }
-    if (pattern.kind === 'unstructured') {
-      if (step.begin % COLUMN_BLOCK === 0) threshold = selectThreshold(space, panel, step.begin, pattern.sparsity)
-    } else if (pattern.m > LEAF) {
-      threshold = 0.5 // markHighest writes 0 and 1
-      if (step.begin % pattern.m === 0) markGroup(space, panel, step.begin, pattern)
-    }
-    loss += prune(space, panel, step.begin, step.end, pattern, threshold)
+  for (const { column, first, last } of columnBlocks(panel.steps)) {
+    const columns = Math.min(COLUMN_BLOCK, end - begin - column)
+    const threshold =
+      pattern.kind === 'unstructured' ? selectThreshold(space, panel, column, columns, pattern.sparsity) : 0
+    for (const slab of slabs)
+      for (let i = first; i < last; i++) {
+        const step = panel.steps[i]!
+        if (step.kind === 'prune') loss += prune(space, slab, panel, step.begin, step.end, pattern, threshold)
+        else {
+          const d = wasm.view(space.removed + 4 * step.begin * slab.ld, (step.middle - step.begin) * slab.ld)
+          const right = rowsOf(space, slab, slab.current, step.middle, step.end)
+          const [rows, depth] = [step.end - step.middle, step.middle - step.begin]
+          await blas.gemm(rows, slab.ld, depth, panel.updates[i]!, d, right, { alpha: -1, beta: 1 })
+        }
+      }
   }
   return loss
 }
 
-/** Scores the column block that begins at column `begin` of the panel; the weights at or below the result go. */
-function selectThreshold(space: Workspace, panel: Panel, begin: number, sparsity: number): number {
-  const { wasm, outputs, ld } = space
-  const rows = Math.min(COLUMN_BLOCK, panel.end - panel.begin - begin)
+/** The steps [first, last) of each column block, the update of the rest of the panel included, and its first column. */
+function columnBlocks(steps: readonly Step[]): { column: number; first: number; last: number }[] {
+  const firsts = steps.flatMap((step, i) => (step.kind === 'prune' && step.begin % COLUMN_BLOCK === 0 ? [i] : []))
+  return firsts.map((first, b) => ({ column: steps[first]!.begin, first, last: firsts[b + 1] ?? steps.length }))
+}
+
+/** Scores columns [begin, begin + columns) of the panel over all outputs; the weights at or below the result go. */
+function selectThreshold(space: Workspace, panel: Panel, begin: number, columns: number, sparsity: number): number {
+  const { wasm, slabs, bins, outputs } = space
+  const { scoreColumns, clearCounters, countLowBits, findRank } = wasm.exports
+  clearCounters(bins)
+  let padding = 0
+  for (const { current, scores, ld, outputs: real } of slabs) {
+    scoreColumns(current + 4 * begin * ld, scores, columns, ld, space.diagonal + 4 * (panel.begin + begin), bins)
+    padding += columns * (ld - real)
+  }
   // The padding outputs score 0: they come first and shift the rank.
-  const rank = Math.floor(rows * outputs * sparsity) + rows * (ld - outputs)
-  const threshold = wasm.exports.scoreAndSelect(
-    space.current + 4 * begin * ld,
-    space.scores,
-    rows,
-    ld,
-    space.diagonal + 4 * (panel.begin + begin),
-    rank,
-    space.bins,
-  )
+  const upper = findRank(bins, Math.floor(columns * outputs * sparsity) + padding)
+  const bin = Math.floor(upper / 2 ** 32)
+  clearCounters(bins)
+  for (const { scores, ld } of slabs) countLowBits(scores, columns * ld, bin, bins)
+  const low = Math.floor(findRank(bins, upper % 2 ** 32) / 2 ** 32)
+  const threshold = floatOf(bin * 2 ** 15 + low)
   // NaN scores are the last in the order of bit patterns, so a finite threshold has only finite numbers below it.
   if (!Number.isFinite(threshold))
     throw new SolverError(
@@ -63,42 +73,43 @@ function selectThreshold(space: Workspace, panel: Panel, begin: number, sparsity
   return threshold
 }
 
-function markGroup(space: Workspace, panel: Panel, begin: number, { n, m }: { n: number; m: number }): void {
-  const { wasm, current, scores, diagonal, ld } = space
-  const M = diagonal + 4 * (panel.begin + begin)
-  wasm.exports.markHighest(current + 4 * begin * ld, scoreRow(space, begin, scores), m, n, ld, M)
+function floatOf(bits: number): number {
+  return new Float32Array(Uint32Array.of(bits).buffer)[0]!
 }
 
-/** Scores of column `begin` of the panel: they are kept for one column block at a time. */
-function scoreRow({ ld }: Workspace, begin: number, scores: number): number {
-  return scores + 4 * (begin % COLUMN_BLOCK) * ld
-}
-
-/** Columns [begin, end) of the panel, at most LEAF, in one kernel call. */
+/** Columns [begin, end) of the panel, at most LEAF, for one slab in one kernel call. */
 function prune(
   space: Workspace,
+  slab: Slab,
   panel: Panel,
   begin: number,
   end: number,
   pattern: Pattern,
   threshold: number,
 ): number {
-  const { wasm, ld } = space
+  const { eliminate, markHighest } = space.wasm.exports
+  const { ld, current, D } = slab
   const column = panel.begin + begin
-  const isSmallGroup = pattern.kind === 'n:m' && pattern.m <= LEAF
-  return wasm.exports.eliminate(
-    space.current + 4 * begin * ld,
-    space.D + 4 * column * ld,
+  // Scores are kept for one column block at a time.
+  const scores = slab.scores + 4 * (begin % COLUMN_BLOCK) * ld
+  const diagonal = space.diagonal + 4 * column
+  const isWide = pattern.kind === 'n:m' && pattern.m > LEAF
+  if (isWide && begin % pattern.m === 0)
+    markHighest(current + 4 * begin * ld, scores, pattern.m, pattern.n, ld, diagonal)
+  const { n, m } = pattern.kind === 'n:m' && !isWide ? pattern : { n: 0, m: 0 }
+  return eliminate(
+    current + 4 * begin * ld,
+    D + 4 * column * ld,
     space.removed + 4 * begin * ld,
     end - begin,
     ld,
     space.leaves + 4 * column * LEAF,
-    scoreRow(space, begin, space.scores),
-    threshold,
-    space.diagonal + 4 * column,
-    isSmallGroup ? pattern.n : 0,
-    isSmallGroup ? pattern.m : 0,
-    space.mask + 4 * (column / LEAF),
+    scores,
+    isWide ? 0.5 : threshold, // markHighest scores 0 and 1
+    diagonal,
+    n,
+    m,
+    space.mask + 4 * (slab.first * space.maskStride + column / LEAF),
     space.maskStride,
     space.scratch,
   )

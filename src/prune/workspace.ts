@@ -7,6 +7,8 @@ import { LEAF, MAX_PANEL } from './schedule.ts'
 
 /** Outputs of one tile of the kernels: rows are padded to a multiple of it with zero weights. */
 const TILE = 16
+/** Most outputs of one slab: a column block of it, in all its forms, fits the second-level cache. */
+const MAX_SLAB = 576
 /** Outputs transposed at a time: their rows of W stay in cache. */
 const SLICE = 64
 const BINS = 65536
@@ -15,22 +17,30 @@ const SCRATCH_FLOATS = 1536
 const CACHE_STRIDE = 1024
 
 /**
- * WebAssembly memory of one sweep, addresses in bytes. Weights are transposed: one row of `ld` floats per input, one
- * float per output.
+ * Outputs [first, first + outputs) of W, transposed: one row of `ld` floats per input, one float per output. Slabs only
+ * share the thresholds of column blocks. Addresses are in bytes.
  */
-export type Workspace = {
-  readonly wasm: Wasm<SolverKernels>
-  readonly inputs: number
+export type Slab = {
+  readonly first: number
   readonly outputs: number
   /** Floats of a row: outputs, padded. */
   readonly ld: number
   /** (inputs, ld): original weights; of pruned columns D = W − Ŵ. */
   readonly D: number
-  /** (panel, ld): current weights of the panel, and what was removed from them. */
+  /** (panel, ld): current weights of the panel. */
   readonly current: number
-  readonly removed: number
   /** (column block, ld) */
   readonly scores: number
+}
+
+/** WebAssembly memory of one sweep, addresses in bytes. */
+export type Workspace = {
+  readonly wasm: Wasm<SolverKernels>
+  readonly inputs: number
+  readonly outputs: number
+  readonly slabs: readonly Slab[]
+  /** (panel, widest slab): what was removed from the current weights. */
+  readonly removed: number
   /** (SLICE, stageStride): some rows of W as they lie in the caller's memory. */
   readonly stage: number
   readonly stageStride: number
@@ -38,91 +48,111 @@ export type Workspace = {
   readonly diagonal: number
   readonly bins: number
   readonly scratch: number
-  /** (ld, maskStride) words: bit j of word b = column 32·b + j kept. */
+  /** (outputs, maskStride) words, padded: bit j of word b = column 32·b + j kept. */
   readonly mask: number
   readonly maskStride: number
 }
 
 /**
- * Lays out a sweep of (outputs, inputs): 4·inputs·outputs bytes and at most 4.7 kB per output. Takes the memory of
- * `previous` when that is large enough. Throws ResourceError beyond 4 GiB.
+ * Lays out a sweep of (outputs, inputs): 4·inputs·outputs bytes, 1.6 kB per output, 400 bytes per input and 1 MB. Takes
+ * the memory of `previous` when that is large enough. Throws ResourceError beyond 4 GiB.
  */
 export function reserveWorkspace(factor: Triangular, outputs: number, previous?: Workspace): Workspace {
   const { inputs } = factor
-  const ld = paddedStride(outputs)
+  const count = Math.ceil(outputs / MAX_SLAB)
+  const width = Math.ceil(outputs / count / TILE) * TILE
   const stageStride = paddedStride(inputs)
   const maskStride = Math.ceil(inputs / LEAF)
   const panel = Math.min(MAX_PANEL, inputs)
-  const sizes = {
-    // Up to 3 rows more than inputs: the transpose works on 4 columns at a time.
-    D: (inputs + 3) * ld,
-    current: panel * ld,
-    removed: panel * ld,
-    scores: COLUMN_BLOCK * ld,
+  const shared = {
+    removed: panel * width,
     stage: SLICE * stageStride,
     leaves: factor.leaves.length,
     diagonal: inputs,
     bins: BINS,
     scratch: SCRATCH_FLOATS,
-    mask: ld * maskStride,
+    mask: count * width * maskStride,
   }
-  const needed = Object.values(sizes).reduce((bytes, floats) => bytes + 4 * floats + 64, 0)
+  // Up to 3 rows more than inputs: the transpose works on 4 columns at a time.
+  const ofSlab = { D: (inputs + 3) * width, current: panel * width, scores: COLUMN_BLOCK * width }
+  const needed = bytesOf(shared) + count * bytesOf(ofSlab)
   const isEnough = previous !== undefined && previous.wasm.memory.buffer.byteLength >= needed + 2 * 65536
   const wasm = isEnough ? previous.wasm : instantiateWasm<SolverKernels>(needed)
   wasm.reset()
-  const addresses = Object.fromEntries(
-    Object.entries(sizes).map(([name, floats]) => [name, wasm.allocate(floats)]),
-  ) as Record<keyof typeof sizes, number>
+  const addresses = allocateAll(wasm, shared)
   wasm.view(addresses.leaves, factor.leaves.length).set(factor.leaves)
   wasm.view(addresses.diagonal, inputs).set(factor.diagonal)
-  return { wasm, inputs, outputs, ld, maskStride, stageStride, ...addresses }
+  const slabs = Array.from({ length: count }, (_, s): Slab => {
+    const some = Math.min(width, outputs - s * width)
+    const ld = Math.ceil(some / TILE) * TILE
+    return { first: s * width, outputs: some, ld, ...allocateAll(wasm, ofSlab) }
+  })
+  return { wasm, inputs, outputs, slabs, maskStride, stageStride, ...addresses }
 }
 
-/** Rows [from, to) of one of the transposed matrices. */
-export function rowsOf({ wasm, ld }: Workspace, address: number, from: number, to: number): Float32Array {
+/** Bytes of some arrays of floats, with room for their alignment. */
+function bytesOf(sizes: Readonly<Record<string, number>>): number {
+  return Object.values(sizes).reduce((bytes, floats) => bytes + 4 * floats + 64, 0)
+}
+
+function allocateAll<Names extends string>(
+  wasm: Wasm<SolverKernels>,
+  sizes: Readonly<Record<Names, number>>,
+): Record<Names, number> {
+  const entries = Object.entries<number>(sizes).map(([name, floats]) => [name, wasm.allocate(floats)])
+  return Object.fromEntries(entries) as Record<Names, number>
+}
+
+/** Rows [from, to) of one of the transposed matrices of a slab. */
+export function rowsOf({ wasm }: Workspace, { ld }: Slab, address: number, from: number, to: number): Float32Array {
   return wasm.view(address + 4 * from * ld, (to - from) * ld)
 }
 
-/** Fills D with W (outputs, inputs) transposed. Returns false when a weight is not finite. */
-export function loadWeights(space: Workspace, W: Float32Array): boolean {
-  const { wasm, inputs, ld, D, stage, stageStride } = space
+/** Fills D with W (outputs, inputs) transposed, inputs in `dead` with 0. Returns false when a weight is not finite. */
+export function loadWeights(space: Workspace, W: Float32Array, dead: Uint32Array): boolean {
+  const { wasm, inputs, stage, stageStride } = space
   const columns = Math.ceil(inputs / 4) * 4
   let check = 0
-  for (let begin = 0; begin < ld; begin += SLICE) {
-    const rows = Math.min(SLICE, ld - begin)
-    stageRows(space, W, begin, rows)
-    check += wasm.exports.loadTransposed(stage, rows, columns, stageStride, D + 4 * begin, ld)
+  for (const slab of space.slabs) {
+    for (let begin = 0; begin < slab.ld; begin += SLICE) {
+      const rows = Math.min(SLICE, slab.ld - begin)
+      stageRows(space, slab, W, begin, rows)
+      check += wasm.exports.loadTransposed(stage, rows, columns, stageStride, slab.D + 4 * begin, slab.ld)
+    }
+    for (const j of dead) rowsOf(space, slab, slab.D, j, j + 1).fill(0)
   }
   return check === 0
 }
 
-/** Ŵ = W − D (outputs, inputs), exactly 0 where D = W; columns in `dead` are 0 as well. */
+/** Ŵ = W − D (outputs, inputs), exactly 0 where D = W; inputs in `dead` are 0 as well. */
 export function storeWeights(space: Workspace, W: Float32Array, dead: Uint32Array): Float32Array {
-  const { wasm, inputs, outputs, ld, D, stage, stageStride } = space
+  const { wasm, inputs, outputs, stage, stageStride } = space
   const columns = Math.ceil(inputs / 4) * 4
   const weights = new Float32Array(outputs * inputs)
-  for (let begin = 0; begin < outputs; begin += SLICE) {
-    const rows = Math.min(SLICE, ld - begin)
-    const S = stageRows(space, W, begin, rows)
-    wasm.exports.subtractTransposed(stage, rows, columns, stageStride, D + 4 * begin, ld)
-    for (let i = 0; i < Math.min(rows, outputs - begin); i++) {
-      const row = S.subarray(i * stageStride, i * stageStride + inputs)
-      for (const j of dead) row[j] = 0
-      weights.set(row, (begin + i) * inputs)
+  for (const slab of space.slabs)
+    for (let begin = 0; begin < slab.outputs; begin += SLICE) {
+      const rows = Math.min(SLICE, slab.ld - begin)
+      const S = stageRows(space, slab, W, begin, rows)
+      wasm.exports.subtractTransposed(stage, rows, columns, stageStride, slab.D + 4 * begin, slab.ld)
+      for (let i = 0; i < Math.min(rows, slab.outputs - begin); i++) {
+        const row = S.subarray(i * stageStride, i * stageStride + inputs)
+        for (const j of dead) row[j] = 0
+        weights.set(row, (slab.first + begin + i) * inputs)
+      }
     }
-  }
   return weights
 }
 
-/** Copies rows [begin, begin + rows) of W to the stage, zeros where W has none. */
-function stageRows(space: Workspace, W: Float32Array, begin: number, rows: number): Float32Array {
-  const { wasm, inputs, outputs, stage, stageStride } = space
+/** Copies outputs [begin, begin + rows) of a slab from W to the stage, zeros where W has none. */
+function stageRows(space: Workspace, slab: Slab, W: Float32Array, begin: number, rows: number): Float32Array {
+  const { wasm, inputs, stage, stageStride } = space
   const S = wasm.view(stage, rows * stageStride)
   for (let i = 0; i < rows; i++) {
-    const row = begin + i
+    const isPadding = begin + i >= slab.outputs
+    const row = (slab.first + begin + i) * inputs
     const to = i * stageStride
-    if (row < outputs) S.set(W.subarray(row * inputs, (row + 1) * inputs), to)
-    S.fill(0, row < outputs ? to + inputs : to, to + stageStride)
+    if (!isPadding) S.set(W.subarray(row, row + inputs), to)
+    S.fill(0, isPadding ? to : to + inputs, to + stageStride)
   }
   return S
 }

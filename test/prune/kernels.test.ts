@@ -7,11 +7,11 @@ import { upperFactorOfInverse } from './naive.ts'
 
 const wasm = instantiateWasm<SolverKernels>(8 * 1024 * 1024)
 
-describe('scoreAndSelect()', () => {
+describe('scoreColumns(), countLowBits() and findRank()', () => {
   const bins = wasm.allocate(65536)
   const [W, scores, diagonal] = [wasm.allocate(4096), wasm.allocate(4096), wasm.allocate(64)]
 
-  it('finds the exact k-th smallest score', () => {
+  it('find the exact k-th smallest score', () => {
     const value = fc.oneof(
       fc.float({ noNaN: true, noDefaultInfinity: true }),
       fc.constantFrom(0, -0, 1, -1, 1.0000001, 2 ** -149, -(2 ** -130), 3e38),
@@ -28,7 +28,14 @@ describe('scoreAndSelect()', () => {
           wasm.view(diagonal, rows).fill(0.75)
           const wanted = Float32Array.from(at, (w) => Math.abs(Math.fround(w * 0.75)))
           const k = Math.floor(at.length * share)
-          expect(wasm.exports.scoreAndSelect(W, scores, rows, outs, diagonal, k, bins)).toBe(wanted.toSorted()[k])
+          wasm.exports.clearCounters(bins)
+          wasm.exports.scoreColumns(W, scores, rows, outs, diagonal, bins)
+          const upper = wasm.exports.findRank(bins, k)
+          wasm.exports.clearCounters(bins)
+          wasm.exports.countLowBits(scores, at.length, Math.floor(upper / 2 ** 32), bins)
+          const low = wasm.exports.findRank(bins, upper % 2 ** 32)
+          const bits = Math.floor(upper / 2 ** 32) * 2 ** 15 + Math.floor(low / 2 ** 32)
+          expect(new Float32Array(Uint32Array.of(bits).buffer)[0]).toBe(wanted.toSorted()[k])
           expect(wasm.view(scores, at.length)).toEqual(wanted)
         },
       ),

@@ -16,7 +16,7 @@ const half: Pattern = { kind: 'unstructured', sparsity: 0.5 }
 
 describe('prune() agrees with the published column loop in double precision', () => {
   // outputs, inputs, tokens: column blocks, panels, leaves, groups of 4 and tiles of 16 all with and without remainders;
-  // fewer tokens than inputs; 2100 inputs make panels of 256.
+  // fewer tokens than inputs; more outputs than one slab holds.
   it.each<[number, number, number, Pattern]>([
     [48, 160, 400, half],
     [33, 300, 700, { kind: 'unstructured', sparsity: 0.7 }],
@@ -26,6 +26,8 @@ describe('prune() agrees with the published column loop in double precision', ()
     [3, 2, 9, half],
     [5, 7, 30, { kind: 'unstructured', sparsity: 0.3 }],
     [16, 35, 80, { kind: 'unstructured', sparsity: 0.01 }],
+    [1001, 140, 300, { kind: 'unstructured', sparsity: 0.7 }],
+    [700, 64, 200, { kind: 'n:m', n: 2, m: 4 }],
     [24, 128, 300, { kind: 'n:m', n: 2, m: 4 }],
     [31, 264, 500, { kind: 'n:m', n: 4, m: 8 }],
     [9, 140, 300, { kind: 'n:m', n: 3, m: 4 }],
