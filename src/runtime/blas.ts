@@ -7,16 +7,22 @@ import type { Blas, GemmOptions } from '../tensor/blas.ts'
 
 /** Sessions kept: one per combination of flags. alpha and beta are attributes, so a caller that varies them evicts. */
 const MAX_SESSIONS = 16
+/**
+ * onnxruntime shares a product that is wider than high out by columns, and sums up slices of 64 columns or fewer in
+ * longer runs than wide ones (MlasSgemm). A product that could be cut so narrow runs on one thread: the same bytes with
+ * any number of threads.
+ */
+const MIN_SLICE = 96
 
 /**
  * Matrix products by onnxruntime's CPU kernels on `threads` threads. Operands are read where they lie and C is written
  * in place, also in WebAssembly memory (not in a SharedArrayBuffer, which onnxruntime rejects). A product blocks this
- * thread until it is done.
+ * thread until it is done; its result does not depend on `threads`. One product at a time.
  */
 export async function createBlas(threads: number): Promise<Blas> {
   const sessions = new Map<string, Promise<InferenceSession>>()
-  const session = (flags: Flags): Promise<InferenceSession> => {
-    const key = `${flags.transA} ${flags.transB} ${flags.alpha} ${flags.beta}`
+  const session = (flags: Flags, threads: number): Promise<InferenceSession> => {
+    const key = `${flags.transA} ${flags.transB} ${flags.alpha} ${flags.beta} ${threads}`
     const created = sessions.get(key) ?? ort.InferenceSession.create(encodeModel(gemmModel(flags)), options(threads))
     // Last used comes last: Map keeps insertion order.
     sessions.delete(key)
@@ -24,7 +30,7 @@ export async function createBlas(threads: number): Promise<Blas> {
     if (sessions.size > MAX_SESSIONS) release(sessions)
     return created
   }
-  await session(flagsOf({}))
+  await session(flagsOf({}), threads)
   return {
     async gemm(m, n, k, A, B, C, gemmOptions = {}) {
       const flags = flagsOf(gemmOptions)
@@ -32,7 +38,8 @@ export async function createBlas(threads: number): Promise<Blas> {
       const a = new ort.Tensor('float32', A, flags.transA ? [k, m] : [m, k])
       const b = new ort.Tensor('float32', B, flags.transB ? [n, k] : [k, n])
       const c = new ort.Tensor('float32', C, [m, n])
-      const run = await session(flags)
+      const isNarrow = n > m && n < threads * MIN_SLICE
+      const run = await session(flags, isNarrow ? 1 : threads)
       await run.run(flags.beta === 0 ? { A: a, B: b } : { A: a, B: b, C: c }, { Y: c })
     },
   }

@@ -60,6 +60,27 @@ it('gemm() goes on after more combinations of flags than sessions are kept', asy
     }
 })
 
+it('gemm() gives the same bytes on any number of threads, narrow products included', async () => {
+  const rng = createRng(7)
+  const random = (length: number): Float32Array => Float32Array.from({ length }, () => rng.normal())
+  const others = await Promise.all([1, 3, 4].map(createBlas))
+  for (const [m, n, k] of [
+    [8, 48, 1300],
+    [30, 100, 700],
+    [100, 130, 900],
+    [200, 400, 600],
+    [300, 40, 800],
+  ] as const) {
+    const [A, B, C] = [random(m * k), random(k * n), new Float32Array(m * n)]
+    await blas.gemm(m, n, k, A, B, C)
+    for (const other of others) {
+      const same = new Float32Array(m * n)
+      await other.gemm(m, n, k, A, B, same)
+      expect(same).toEqual(C)
+    }
+  }
+})
+
 it('gemm() refuses operands of the wrong length', async () => {
   const two = new Float32Array(2)
   await expect(blas.gemm(2, 2, 2, two, two, two)).rejects.toThrow(ShapeError)
