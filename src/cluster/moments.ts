@@ -1,4 +1,5 @@
 import { SolverError } from '../errors.ts'
+import { GramAccumulator } from '../linalg/gram.ts'
 import type { Blas } from '../tensor/blas.ts'
 
 /** Rows of a matrix that does not fit into memory at once: `chunk` gives rows [start, end) as a view (end − start, dim). */
@@ -35,18 +36,17 @@ export async function accumulateMoments(source: RowSource, blas: Blas, maxRows =
   const every = Math.ceil(rows / maxRows)
   const gathered = new Float32Array(Math.min(CHUNK_ROWS, Math.ceil(rows / every)) * dim)
   const sum = new Float64Array(dim)
-  const cross = new Float32Array(dim * dim)
+  const cross = new GramAccumulator(blas, dim)
   let shift: Float32Array | undefined
   let count = 0
   for (let start = 0; start < rows; start += CHUNK_ROWS * every) {
     const n = await gather(source, start, every, gathered)
     shift ??= meanOf(gathered, n, dim)
     subtract(gathered, n, shift, sum)
-    const X = gathered.subarray(0, n * dim)
-    await blas.gemm(dim, dim, n, X, X, cross, { transA: true, beta: count === 0 ? 0 : 1 })
+    await cross.add(gathered.subarray(0, n * dim))
     count += n
   }
-  const moments = { count, dim, shift: shift ?? new Float32Array(dim), sum, cross }
+  const moments = { count, dim, shift: shift ?? new Float32Array(dim), sum, cross: await cross.finish() }
   requireFinite(moments)
   return moments
 }

@@ -49,7 +49,7 @@ export function packExpert(
     const w = Math.abs(values[i]!)
     if (!(w <= F16_MAX))
       throw new SolverError(`Cannot store a weight of ${name}: ${values[i]} does not fit f16 (at most ${F16_MAX})`)
-    if (w < 2 ** -25 && w !== 0) underflows++
+    if (w <= 2 ** -25 && w !== 0) underflows++
   }
   return { mask, values: toF16(values), rowStarts, underflows }
 }
