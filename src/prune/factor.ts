@@ -2,36 +2,15 @@ import type { Wasm } from '../linalg/wasm.ts'
 import { instantiateWasm } from '../linalg/wasm.ts'
 import type { Blas } from '../tensor/blas.ts'
 import type { SolverKernels } from './kernels.ts'
-import type { Step } from './schedule.ts'
-import { LEAF, MAX_PANEL, panelWidth, schedule } from './schedule.ts'
-
-/**
- * Columns [begin, end) of the factor. H = M Mᵀ, M upper triangular, so U = M⁻¹ has H⁻¹ = UᵀU. With D = W − Ŵ of the
- * columns before the panel its current weights are W + D·G, G = M[..begin, panel] · M[panel, panel]⁻¹ (E = D·M, E the
- * scaled errors of the paper): the sweep never needs U outside the diagonal blocks.
- */
-export type Panel = {
-  readonly begin: number
-  readonly end: number
-  /** Gᵀ (end − begin, begin) */
-  readonly Gt: Float32Array
-  readonly steps: readonly Step[]
-  /** One per step: R[left, right]ᵀ (right, left) of an update, R_jk = U_jk / U_jj; empty for a prune step. */
-  readonly updates: readonly Float32Array[]
-}
-
-/** What a sweep needs of H; valid until the next factorisation. */
-export type Triangular = {
-  readonly inputs: number
-  readonly panels: readonly Panel[]
-  /** M_jj = 1 / U_jj (inputs) */
-  readonly diagonal: Float32Array
-  /** R of every LEAF columns: (⌈inputs / LEAF⌉, LEAF, LEAF), upper triangles. */
-  readonly leaves: Float32Array
-}
+import type { Group, Triangular } from './operands.ts'
+import { cutLeaves, cutUpdates, planGroups } from './operands.ts'
+import { LEAF, MAX_PANEL, panelWidth } from './schedule.ts'
 
 /** A pivot that is not a positive finite number. */
 export type BadPivot = { readonly column: number; readonly pivot: number }
+
+/** Columns [begin, end) of M above its diagonal block: (begin, end − begin). */
+type Panel = { readonly begin: number; readonly end: number; readonly M: Float32Array }
 
 /** Factors Hessians. Its buffers, about inputs² floats for M and G together and 512 kB for diagonal blocks, are reused. */
 export class Factorizer {
@@ -41,6 +20,7 @@ export class Factorizer {
   private readonly Y: number
   private M = new Float32Array(0)
   private G = new Float32Array(0)
+  private column = new Float32Array(0)
 
   constructor(blas: Blas) {
     this.blas = blas
@@ -54,56 +34,85 @@ export class Factorizer {
    * from the last panel to the first; products by blas, diagonal blocks in WebAssembly. H is not modified.
    */
   async factor(H: Float32Array, inputs: number, diagonal: Float64Array): Promise<Triangular | BadPivot> {
-    const spans = this.reserve(inputs)
-    const result = {
+    const width = panelWidth(inputs)
+    const panels = this.reserve(inputs, width)
+    const result: Triangular = {
       inputs,
-      panels: [] as Panel[],
+      panelWidth: width,
+      groups: planGroups(inputs, width, this.G),
       diagonal: new Float32Array(inputs),
       leaves: new Float32Array(Math.ceil(inputs / LEAF) * LEAF * LEAF),
     }
-    for (let k = spans.length - 1; k >= 0; k--) {
-      const { begin, end, M, G } = spans[k]!
-      const width = end - begin
-      copyPanel(H, inputs, begin, end, diagonal, G)
-      for (let j = k + 1; j < spans.length; j++) {
-        const wide = spans[j]!.end - spans[j]!.begin
-        const above = spans[j]!.M.subarray(0, end * wide)
-        const beside = spans[j]!.M.subarray(begin * wide, end * wide)
-        await this.blas.gemm(end, width, wide, above, beside, G, { transB: true, alpha: -1, beta: 1 })
-      }
-      const block = this.factorDiagonal(G.subarray(begin * width), width)
+    for (let k = panels.length - 1; k >= 0; k--) {
+      const panel = panels[k]!
+      const { begin, end } = panel
+      const S = await this.schurComplement(H, inputs, diagonal, panel, panels.slice(k + 1))
+      const block = this.factorDiagonal(S.subarray(begin * (end - begin)), end - begin)
       if ('pivot' in block) return { column: begin + block.column, pivot: block.pivot }
-      const above = M.subarray(0, begin * width)
-      const Gt = G.subarray(0, width * begin)
-      if (begin > 0) {
-        // M above = S·M_kk⁻ᵀ, and with it Gᵀ = M_kk⁻ᵀ·(M above)ᵀ, which takes the place of S.
-        await this.blas.gemm(begin, width, width, Gt, block.Y, above)
-        await this.blas.gemm(width, begin, width, block.Y, above, Gt, { transB: true })
-      }
-      for (let j = 0; j < width; j++) result.diagonal[begin + j] = 1 / block.Y[j * width + j]!
-      const leaves = result.leaves.subarray(begin * LEAF)
-      result.panels.unshift({ begin, end, Gt, ...cutSteps(block.Rt, width, leaves) })
+      const { Y, Rt } = block
+      // M above the diagonal block = S·M_kk⁻ᵀ = S·Y.
+      if (begin > 0) await this.blas.gemm(begin, end - begin, end - begin, S.subarray(0, panel.M.length), Y, panel.M)
+      for (let j = begin; j < end; j++) result.diagonal[j] = 1 / Y[(j - begin) * (end - begin + 1)]!
+      const group = result.groups.find((group) => begin < group.end)!
+      cutLeaves(Rt, begin, end, result.leaves)
+      cutUpdates(Rt, begin, end, group)
+      await this.fillProducts(Y, panel, group)
     }
     return result
   }
 
-  /** Cuts the buffers into panels of `M` and `G`, (end, end − begin) each, growing them first where needed. */
-  private reserve(inputs: number): { begin: number; end: number; M: Float32Array; G: Float32Array }[] {
-    const step = panelWidth(inputs)
-    const begins = Array.from({ length: Math.ceil(inputs / step) }, (_, i) => i * step)
-    const ends = begins.map((begin) => Math.min(begin + step, inputs))
-    const sizes = ends.map((end, i) => end * (end - begins[i]!))
-    const total = sizes.reduce((sum, size) => sum + size, 0)
-    if (this.M.length < total) {
-      this.M = new Float32Array(total)
-      this.G = new Float32Array(total)
-    }
+  /** Cuts the buffer into panels of M, growing all buffers first where needed. */
+  private reserve(inputs: number, width: number): Panel[] {
+    const begins = Array.from({ length: Math.ceil(inputs / width) }, (_, i) => i * width)
+    const ends = begins.map((begin) => Math.min(begin + width, inputs))
+    const total = begins.reduce((sum, begin, i) => sum + begin * (ends[i]! - begin), 0)
+    if (this.M.length < total) this.M = new Float32Array(total)
+    if (this.G.length < total) this.G = new Float32Array(total)
+    if (this.column.length < inputs * width) this.column = new Float32Array(inputs * width)
     let at = 0
     return begins.map((begin, i) => {
       const from = at
-      at += sizes[i]!
-      return { begin, end: ends[i]!, M: this.M.subarray(from, at), G: this.G.subarray(from, at) }
+      at += begin * (ends[i]! - begin)
+      return { begin, end: ends[i]!, M: this.M.subarray(from, at) }
     })
+  }
+
+  /** S (end, end − begin) = H[..end, panel] − Σ_later M[..end, later]·M[panel, later]ᵀ; `diagonal` counts for diag H. */
+  private async schurComplement(
+    H: Float32Array,
+    inputs: number,
+    diagonal: Float64Array,
+    { begin, end }: Panel,
+    later: readonly Panel[],
+  ): Promise<Float32Array> {
+    const width = end - begin
+    const S = this.column.subarray(0, end * width)
+    for (let i = 0; i < end; i++) S.set(H.subarray(i * inputs + begin, i * inputs + end), i * width)
+    for (let j = begin; j < end; j++) S[j * width + j - begin] = diagonal[j]!
+    for (const { begin: first, end: last, M } of later) {
+      const wide = last - first
+      const above = M.subarray(0, end * wide)
+      const beside = M.subarray(begin * wide, end * wide)
+      await this.blas.gemm(end, width, wide, above, beside, S, { transB: true, alpha: -1, beta: 1 })
+    }
+    return S
+  }
+
+  /** Gᵀ of one panel = Y·(M above)ᵀ, written into the operands of its group. */
+  private async fillProducts(Y: Float32Array, { begin, end, M }: Panel, group: Group): Promise<void> {
+    const width = end - begin
+    const fill = async (from: number, to: number, into: Float32Array): Promise<void> => {
+      const above = M.subarray(from * width, to * width)
+      if (to > from) await this.blas.gemm(width, to - from, width, Y, above, into, { transB: true })
+    }
+    const row = begin - group.begin
+    await fill(0, group.begin, group.Gt.subarray(row * group.begin, (row + width) * group.begin))
+    for (const [i, step] of group.steps.entries()) {
+      if (step.kind !== 'apply' || row < step.middle || row >= step.end) continue
+      const depth = step.middle - step.begin
+      const into = group.operands[i]!.subarray((row - step.middle) * depth, (row - step.middle + width) * depth)
+      await fill(group.begin + step.begin, group.begin + step.middle, into)
+    }
   }
 
   /**
@@ -129,41 +138,4 @@ export class Factorizer {
     for (let i = 0; i < n; i++) out.set(from.subarray(i * ld, i * ld + n), i * n)
     return out
   }
-}
-
-/** out (end, end − begin) = H[..end, begin..end] with the given diagonal. */
-function copyPanel(
-  H: Float32Array,
-  inputs: number,
-  begin: number,
-  end: number,
-  diagonal: Float64Array,
-  out: Float32Array,
-): void {
-  const width = end - begin
-  for (let i = 0; i < end; i++) out.set(H.subarray(i * inputs + begin, i * inputs + end), i * width)
-  for (let j = begin; j < end; j++) out[j * width + j - begin] = diagonal[j]!
-}
-
-/** Rᵀ (width, width) of one panel, cut into the operands of its steps; those of prune steps go to `leaves`. */
-function cutSteps(
-  Rt: Float32Array,
-  width: number,
-  leaves: Float32Array,
-): { steps: readonly Step[]; updates: readonly Float32Array[] } {
-  const steps = schedule(width)
-  const updates = steps.map((step) => {
-    if (step.kind === 'prune') {
-      const leaf = leaves.subarray(step.begin * LEAF)
-      for (let k = 0; k < step.end - step.begin; k++)
-        for (let j = 0; j <= k; j++) leaf[j * LEAF + k] = Rt[(step.begin + k) * width + step.begin + j]!
-      return new Float32Array(0)
-    }
-    const { begin, middle, end } = step
-    const block = new Float32Array((end - middle) * (middle - begin))
-    for (let k = middle; k < end; k++)
-      block.set(Rt.subarray(k * width + begin, k * width + middle), (k - middle) * (middle - begin))
-    return block
-  })
-  return { steps, updates }
 }

@@ -1,11 +1,11 @@
 import { ShapeError, SolverError, UsageError } from '../errors.ts'
 import type { Blas } from '../tensor/blas.ts'
-import type { Triangular } from './factor.ts'
 import { Factorizer } from './factor.ts'
 import { fullMask } from './mask.ts'
+import type { Triangular } from './operands.ts'
 import type { Pattern } from './pattern.ts'
 import { checkPattern } from './pattern.ts'
-import { sweepPanel } from './sweep.ts'
+import { sweepGroup } from './sweep.ts'
 import type { Workspace } from './workspace.ts'
 import { loadWeights, packMask, reserveWorkspace, storeWeights } from './workspace.ts'
 
@@ -103,7 +103,7 @@ export function createSolver(blas: Blas, maxIn: number, maxOut: number): Solver 
 async function sweep(
   space: Workspace,
   blas: Blas,
-  { panels }: Triangular,
+  { groups }: Triangular,
   W: Float32Array,
   deadInputs: Uint32Array,
   pattern: Pattern,
@@ -111,7 +111,7 @@ async function sweep(
 ): Promise<PruneOutcome> {
   if (!loadWeights(space, W, deadInputs)) assertFinite(W, space.inputs, name)
   let loss = 0
-  for (const panel of panels) loss += await sweepPanel(space, panel, blas, pattern)
+  for (const group of groups) loss += await sweepGroup(space, group, blas, pattern)
   if (!Number.isFinite(loss)) throw new SolverError(`Cannot prune ${name}: its weights left the range of f32`)
   return { weights: storeWeights(space, W, deadInputs), ...packMask(space), loss }
 }
@@ -140,7 +140,7 @@ async function climb(
       inputs,
       diagonal.map((h) => h + shift),
     )
-    if ('panels' in triangular)
+    if ('groups' in triangular)
       return { factor: { damping: lambda, shift, tried, factorizations: tried.length, deadInputs }, triangular }
     if (rung === 0) assertFinite(H, inputs, `H of ${name}`)
     failure = `pivot ${triangular.pivot} at input ${triangular.column}`

@@ -1,14 +1,14 @@
 import type { Wasm } from '../linalg/wasm.ts'
 import { instantiateWasm } from '../linalg/wasm.ts'
-import type { Triangular } from './factor.ts'
 import type { SolverKernels } from './kernels.ts'
+import type { Triangular } from './operands.ts'
 import { COLUMN_BLOCK } from './pattern.ts'
-import { LEAF, MAX_PANEL } from './schedule.ts'
+import { GROUP, LEAF } from './schedule.ts'
 
 /** Outputs of one tile of the kernels: rows are padded to a multiple of it with zero weights. */
 const TILE = 16
 /** Most outputs of one slab: a column block of it, in all its forms, fits the second-level cache. */
-const MAX_SLAB = 576
+const MAX_SLAB = 832
 /** Outputs transposed at a time: their rows of W stay in cache. */
 const SLICE = 64
 const BINS = 65536
@@ -27,7 +27,7 @@ export type Slab = {
   readonly ld: number
   /** (inputs, ld): original weights; of pruned columns D = W − Ŵ. */
   readonly D: number
-  /** (panel, ld): current weights of the panel. */
+  /** (group, ld): current weights of a group of columns. */
   readonly current: number
   /** (column block, ld) */
   readonly scores: number
@@ -38,6 +38,7 @@ export type Workspace = {
   readonly wasm: Wasm<SolverKernels>
   readonly inputs: number
   readonly outputs: number
+  readonly panelWidth: number
   readonly slabs: readonly Slab[]
   /** (panel, widest slab): what was removed from the current weights. */
   readonly removed: number
@@ -54,7 +55,7 @@ export type Workspace = {
 }
 
 /**
- * Lays out a sweep of (outputs, inputs): 4·inputs·outputs bytes, 1.6 kB per output, 400 bytes per input and 1 MB. Takes
+ * Lays out a sweep of (outputs, inputs): 4·inputs·outputs bytes, 4.7 kB per output, 400 bytes per input and 1 MB. Takes
  * the memory of `previous` when that is large enough. Throws ResourceError beyond 4 GiB.
  */
 export function reserveWorkspace(factor: Triangular, outputs: number, previous?: Workspace): Workspace {
@@ -63,9 +64,8 @@ export function reserveWorkspace(factor: Triangular, outputs: number, previous?:
   const width = Math.ceil(outputs / count / TILE) * TILE
   const stageStride = paddedStride(inputs)
   const maskStride = Math.ceil(inputs / LEAF)
-  const panel = Math.min(MAX_PANEL, inputs)
   const shared = {
-    removed: panel * width,
+    removed: factor.panelWidth * width,
     stage: SLICE * stageStride,
     leaves: factor.leaves.length,
     diagonal: inputs,
@@ -74,7 +74,7 @@ export function reserveWorkspace(factor: Triangular, outputs: number, previous?:
     mask: count * width * maskStride,
   }
   // Up to 3 rows more than inputs: the transpose works on 4 columns at a time.
-  const ofSlab = { D: (inputs + 3) * width, current: panel * width, scores: COLUMN_BLOCK * width }
+  const ofSlab = { D: (inputs + 3) * width, current: Math.min(GROUP, inputs) * width, scores: COLUMN_BLOCK * width }
   const needed = bytesOf(shared) + count * bytesOf(ofSlab)
   const isEnough = previous !== undefined && previous.wasm.memory.buffer.byteLength >= needed + 2 * 65536
   const wasm = isEnough ? previous.wasm : instantiateWasm<SolverKernels>(needed)
@@ -87,7 +87,7 @@ export function reserveWorkspace(factor: Triangular, outputs: number, previous?:
     const ld = Math.ceil(some / TILE) * TILE
     return { first: s * width, outputs: some, ld, ...allocateAll(wasm, ofSlab) }
   })
-  return { wasm, inputs, outputs, slabs, maskStride, stageStride, ...addresses }
+  return { wasm, inputs, outputs, panelWidth: factor.panelWidth, slabs, maskStride, stageStride, ...addresses }
 }
 
 /** Bytes of some arrays of floats, with room for their alignment. */
