@@ -26,7 +26,8 @@ export async function pruneShared(run: Run, layer: number, groups: Groups): Prom
     await propagate(run, groups[e]!, result)
     return result
   })
-  const baseline = groups.length === 1 ? experts[0]! : { ...(await front.baseline()), ...(await back.baseline()) }
+  const baseline =
+    groups.length === 1 ? experts[0]! : Object.assign({}, ...(await Promise.all([front.baseline(), back.baseline()])))
   return { experts, baseline, fallbacks: fallbacksOf(layer, groups, experts) }
 }
 
