@@ -1,0 +1,113 @@
+// Builds the native parts with the system's C++ compiler (no node-gyp, nothing downloaded):
+//   dist/native/libspexpand_ops.so   custom operators for onnxruntime   (kernels/ ops/ gemm/)
+//   dist/native/spexpand.node        addon: products and sessions       (addon/ gemm/)
+// --optional: without a compiler say so and succeed; everything works without them, slower.
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const here = dirname(fileURLToPath(import.meta.url))
+const root = join(here, '..', '..')
+const out = join(root, 'dist', 'native')
+const objects = join(out, 'objects')
+const compiler = process.env.CXX ?? 'c++'
+const isX86 = process.arch === 'x64'
+const extension = { darwin: 'dylib', win32: 'dll' }[process.platform] ?? 'so'
+
+const COMMON = ['-O3', '-std=c++17', '-fPIC', '-fvisibility=hidden', '-fno-exceptions', '-fno-rtti', '-Wall', '-Wextra']
+const AVX2 = ['-mavx2', '-mfma', '-mf16c']
+const AVX512 = [...AVX2, ...['f', 'bw', 'vl', 'dq', 'vbmi', 'vbmi2', 'vnni'].map((part) => `-mavx512${part}`)]
+const AMX = [...AVX512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16', '-mamx-int8']
+/** Files for one instruction set are named for it; only they may use it, and only after a look at the processor. */
+const BY_SUFFIX = { '.avx2.cpp': AVX2, '.avx512.cpp': AVX512, '.amx.cpp': AMX }
+
+const LIBRARIES = [
+  { file: `libspexpand_ops.${extension}`, folders: ['kernels', 'ops', 'gemm'], flags: [] },
+  { file: 'spexpand.node', folders: ['addon', 'gemm'], flags: addonLinkFlags() },
+]
+
+if (spawnSync(compiler, ['--version']).status !== 0) {
+  const note = `No C++ compiler ("${compiler}"): the native kernels are not built; install g++ or clang (or set CXX), then npm run build:native`
+  console.error(note)
+  process.exit(process.argv.includes('--optional') ? 0 : 4)
+}
+mkdirSync(objects, { recursive: true })
+const newestHeader = Math.max(0, ...sources(['.h'], readdirSync(here)).map(modified), modified(fileURLToPath(import.meta.url)))
+for (const library of LIBRARIES) await build(library)
+
+async function build({ file, folders, flags }) {
+  const units = sources(['.cpp'], folders).filter((path) => isX86 || !suffixOf(path))
+  if (!units.some((path) => path.includes(`${folders[0]}`))) return
+  const compiled = await inParallel(units, compile)
+  const target = join(out, file)
+  if (existsSync(target) && compiled.every((object) => modified(object) <= modified(target))) return
+  const partial = `${target}.${process.pid}.partial`
+  await run([...COMMON, '-shared', ...compiled, '-o', partial, ...flags, '-lpthread', ...(process.platform === 'linux' ? ['-ldl'] : [])])
+  renameSync(partial, target)
+}
+
+async function compile(path) {
+  const object = join(objects, `${basename(dirname(path))}.${basename(path, '.cpp')}.o`)
+  if (existsSync(object) && modified(object) > Math.max(modified(path), newestHeader)) return object
+  const suffix = suffixOf(path)
+  const includes = path.includes('addon') ? nodeIncludes() : []
+  const partial = `${object}.${process.pid}.partial`
+  await run([...COMMON, ...(suffix ? BY_SUFFIX[suffix] : []), ...includes, `-I${here}`, '-c', path, '-o', partial])
+  renameSync(partial, object)
+  return object
+}
+
+function suffixOf(path) {
+  return Object.keys(BY_SUFFIX).find((suffix) => path.endsWith(suffix))
+}
+
+function sources(extensions, folders) {
+  return folders
+    .map((folder) => join(here, folder))
+    .filter((folder) => existsSync(folder) && statSync(folder).isDirectory())
+    .flatMap((folder) => readdirSync(folder).sort().map((name) => join(folder, name)))
+    .filter((path) => extensions.some((extension) => path.endsWith(extension)))
+}
+
+/** The headers of Node-API lie beside node in its official packages. */
+function nodeIncludes() {
+  const folder = join(dirname(process.execPath), '..', 'include', 'node')
+  if (!existsSync(join(folder, 'node_api.h'))) {
+    console.error(`No Node-API headers (${join(folder, 'node_api.h')}): install those of Node ${process.version}, for example libnode-dev`)
+    process.exit(process.argv.includes('--optional') ? 0 : 4)
+  }
+  return [`-isystem${folder}`]
+}
+
+function addonLinkFlags() {
+  return process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : []
+}
+
+function modified(path) {
+  return statSync(path).mtimeMs
+}
+
+async function inParallel(items, task) {
+  const results = []
+  let next = 0
+  const worker = async () => {
+    while (next < items.length) {
+      const at = next++
+      results[at] = await task(items[at])
+    }
+  }
+  await Promise.all(Array.from({ length: availableParallelism() }, worker))
+  return results
+}
+
+function run(args) {
+  return new Promise((resolve) => {
+    spawn(compiler, args, { stdio: 'inherit' }).on('close', (status) => {
+      if (status === 0) return resolve()
+      console.error(`Cannot build the native kernels: ${compiler} ${args.join(' ')} ended with ${status}`)
+      process.exit(1)
+    })
+  })
+}

@@ -1,0 +1,24 @@
+// C (m, n) = alpha · op(A) (m, k) · op(B) (k, n) + beta · C, row-major, f32 in and out.
+//
+// Single-threaded and reentrant; the bytes of the result depend on the shapes and the processor only. A is stored (m, k)
+// with row stride lda, or (k, m) when transA; B likewise. beta 0 never reads C. With AMX tiles, every f32 is the exact
+// sum of three bf16 parts and six of the nine products of parts are summed in f32: what is left out is below 2^-24 of
+// |a|·|b|, the rounding of an f32 product.
+#pragma once
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+void spexpand_sgemm(bool transA, bool transB, long m, long n, long k, float alpha, const float* A, long lda,
+                    const float* B, long ldb, float beta, float* C, long ldc);
+
+/** The lower triangle of C (n, n) += Xᵀ X with X (rows, n), row stride ldx. */
+void spexpand_gram(long rows, long n, const float* X, long ldx, float* C);
+
+/** The instruction set in use: "amx", "avx512", "avx2" or "scalar". */
+const char* spexpand_gemm_isa();
+
+#ifdef __cplusplus
+}
+#endif
