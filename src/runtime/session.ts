@@ -2,6 +2,7 @@ import type { InferenceSession } from 'onnxruntime-node'
 import ort from 'onnxruntime-node'
 import { ShapeError, UnsupportedError } from '../errors.ts'
 import { elementCount } from '../tensor/dtype.ts'
+import { registerProvider } from './provider.ts'
 
 type ArrayOf = {
   float32: Float32Array
@@ -17,8 +18,12 @@ export type Tensor = {
   [T in keyof ArrayOf]: { readonly type: T; readonly dims: readonly number[]; readonly data: ArrayOf[T] }
 }[keyof ArrayOf]
 
-/** What computes. Only 'cpu' is part of every installation. */
-export type Provider = 'cpu' | 'cuda' | 'webgpu'
+/**
+ * What computes. Only 'cpu' is part of every installation. 'spexpand' is onnxruntime's CPU provider with our operators in
+ * place of the portable functions.
+ */
+export type Provider = (typeof PROVIDERS)[number]
+export const PROVIDERS = ['cpu', 'spexpand', 'cuda', 'webgpu'] as const
 
 export type SessionOptions = {
   /** Threads inside one operator. */
@@ -49,10 +54,12 @@ export type Session = {
   /** Frees weights and memory; the session cannot be used any more. */
   release(): Promise<void>
 }
-export type Fetches = readonly string[] | Readonly<Record<string, Tensor>>
+/** Names, or by name a tensor to write into; null lets onnxruntime allocate it. */
+export type Fetches = readonly string[] | Readonly<Record<string, Tensor | null>>
 
 const REMEDY: Readonly<Record<Provider, string>> = {
   cpu: 'reinstall onnxruntime-node',
+  spexpand: 'build the native kernels again with "npm run build:native", or use cpu',
   cuda: 'install the CUDA 12 libraries of onnxruntime-node 1.30 (npm rebuild onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=cuda12), or use cpu',
   webgpu: 'install a Vulkan driver (libvulkan.so.1), or use cpu',
 }
@@ -63,7 +70,8 @@ const REMEDY: Readonly<Record<Provider, string>> = {
  */
 export async function createSession(model: Uint8Array | string, options: SessionOptions): Promise<Session> {
   const provider = options.provider ?? 'cpu'
-  if (!ort.listSupportedBackends().some(({ name }) => name === provider))
+  if (provider === 'spexpand') registerProvider()
+  else if (!ort.listSupportedBackends().some(({ name }) => name === provider))
     throw new UnsupportedError(
       `Cannot run on "${provider}": onnxruntime-node has no such provider here: ${REMEDY[provider]}`,
     )
@@ -114,7 +122,10 @@ function runSession(
 ): Promise<InferenceSession.OnnxValueMapType> {
   if (fetches === undefined) return session.run(inputs)
   if (isNames(fetches)) return session.run(inputs, fetches)
-  return session.run(inputs, mapValues(fetches, toOrt))
+  return session.run(
+    inputs,
+    mapValues(fetches, (tensor, name) => (tensor === null ? null : toOrt(tensor, name))),
+  )
 }
 
 function isNames(fetches: Fetches): fetches is readonly string[] {
