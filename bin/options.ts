@@ -4,6 +4,7 @@ import { UsageError } from '../src/errors.ts'
 import type { CompressOptions, Method, Pattern, TextSource } from '../src/index.ts'
 import { choice, decimal, memory, nOfM, repeated, whole } from './flags.ts'
 
+const PROVIDERS = ['cpu', 'spexpand', 'cuda', 'webgpu'] as const
 const METHODS = ['sparse-expansion', 'sparsegpt', 'wanda', 'magnitude'] as const
 
 /** Flags that `compress` and `plan` share, as commander hands them over. */
@@ -113,6 +114,15 @@ export function addThreadsOption(command: Command): Command {
     '--threads <n>',
     'worker threads (default: the processors this process may use)',
     whole('--threads', { min: 1, max: 1024, example: '2' }),
+  )
+}
+
+/** --provider: what computes; another one is never taken instead. */
+export function addProviderOption(command: Command): Command {
+  return command.option(
+    '--provider <name>',
+    `what computes: ${PROVIDERS.join(', ')} (default: cpu)`,
+    choice('--provider', PROVIDERS),
   )
 }
 

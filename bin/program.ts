@@ -3,6 +3,7 @@ import { TOOL_VERSION } from '../src/version.ts'
 import { addCompressCommand } from './commands/compress.ts'
 import { addEvalCommand } from './commands/eval.ts'
 import { addForwardCommand } from './commands/forward.ts'
+import { addGenerateCommand } from './commands/generate.ts'
 import { addInspectCommand } from './commands/inspect.ts'
 import { addPlanCommand } from './commands/plan.ts'
 import { addPruneMatrixCommand } from './commands/prune-matrix.ts'
@@ -37,6 +38,7 @@ export function createProgram(context: Context): Command {
   addPlanCommand(program, context)
   addInspectCommand(program, context)
   addEvalCommand(program, context)
+  addGenerateCommand(program, context)
   addForwardCommand(program, context)
   addPruneMatrixCommand(program, context)
   return program

@@ -19,6 +19,8 @@ export { forwardFile, pruneMatrixFile } from './pipeline/files.ts'
 export type { ForwardFileOptions, PruneMatrixFileOptions } from './pipeline/files.ts'
 export { forward } from './pipeline/forward.ts'
 export type { ForwardOptions, InputIds } from './pipeline/forward.ts'
+export { generate } from './pipeline/generate.ts'
+export type { GenerateOptions, GenerateResult } from './pipeline/generate.ts'
 export { plan } from './pipeline/plan.ts'
 export type {
   BlockStats,
@@ -38,6 +40,8 @@ export type {
 } from './pipeline/types.ts'
 export { pruneMatrix } from './prune/prune-matrix.ts'
 export { createBlas } from './runtime/blas.ts'
+export { registerProvider } from './runtime/provider.ts'
+export type { Provider } from './runtime/session.ts'
 export type { Blas, GemmOptions } from './tensor/blas.ts'
 export type { Mat } from './tensor/mat.ts'
 export type { DType, RawTensor } from './tensor/dtype.ts'

@@ -10,6 +10,8 @@ import { encodeByWords, splitsIntoWords } from './words.ts'
 export type Tokenizer = {
   /** Token ids of a text; no special tokens are added, those written in the text are recognised. */
   encode(text: string): number[]
+  /** Token ids of a text that a model shall continue, with the special tokens that tokenizer.json puts around it. */
+  encodePrompt(text: string): number[]
   /** The text of token ids, special tokens included. */
   decode(ids: readonly number[]): string
   /** One more than the largest token id. */
@@ -43,6 +45,7 @@ export function openTokenizer(folder: string): Tokenizer {
     text === '' ? [] : library.encode(text, { add_special_tokens: false }).ids
   return {
     encode: splitsIntoWords(json, config) ? encodeByWords(encode, addedTokens(json)) : encode,
+    encodePrompt: (text) => (text === '' ? [] : library.encode(text).ids),
     decode: (ids) =>
       ids.length === 0
         ? ''

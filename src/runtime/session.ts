@@ -134,7 +134,9 @@ function isNames(fetches: Fetches): fetches is readonly string[] {
 
 function creationError(cause: unknown, provider: Provider, what: string): UnsupportedError {
   const reason = (cause instanceof Error ? cause.message : String(cause)).replaceAll(/\s+/g, ' ')
-  const isMissing = /Failed to load shared library|backend not found|not compiled|libvulkan/i.test(reason)
+  const isMissing = /Failed to load shared library|backend not found|not compiled|libvulkan|WebGPU adapter/i.test(
+    reason,
+  )
   return new UnsupportedError(
     isMissing
       ? `Cannot run on "${provider}": ${reason}: ${REMEDY[provider]}`

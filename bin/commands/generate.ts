@@ -1,0 +1,83 @@
+import type { Command } from 'commander'
+import type { GenerateOptions, GenerateResult, Provider } from '../../src/index.ts'
+import type { Context } from '../context.ts'
+import { decimal, whole } from '../flags.ts'
+import { count, digits, duration } from '../format.ts'
+import { addOutputOptions, addProviderOption, addThreadsOption, present } from '../options.ts'
+import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
+
+type Flags = {
+  readonly prompt: string
+  readonly maxNewTokens?: number
+  readonly temperature?: number
+  readonly topK?: number
+  readonly topP?: number
+  readonly seed?: number
+  readonly provider?: Provider
+  readonly threads?: number
+  readonly json?: boolean
+  readonly quiet?: boolean
+}
+
+const HELP = `
+Examples:
+  $ spexpand generate demo-spexpand --prompt 'And it came to pass'
+  $ spexpand generate smol-70 --prompt 'The capital of France is' --provider spexpand --max-new-tokens 32
+  $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --temperature 0.8 --top-p 0.95 --seed 7 --json
+
+The text goes to standard output as it is made, the speed to standard error.
+${EXIT_CODES_HELP}`
+
+/** `generate`: text, to see that a model speaks, and how fast. */
+export function addGenerateCommand(program: Command, context: Context): void {
+  const command = program
+    .command('generate')
+    .description('continue a text with an artifact or a dense model')
+    .argument('<model>', 'artifact folder, or a dense model folder')
+    .requiredOption('--prompt <text>', 'text to continue')
+    .option('--max-new-tokens <n>', 'tokens to make at most (default: 64)', whole('--max-new-tokens', MIN_ONE))
+    .option('--temperature <t>', '0: always the most likely token (default: 0)', decimal('--temperature', TEMPERATURE))
+    .option('--top-k <n>', 'sample from the k most likely tokens, 0: from all (default: 0)', whole('--top-k', MIN_ZERO))
+    .option(
+      '--top-p <p>',
+      'sample from the most likely tokens that together reach p (default: 1)',
+      decimal('--top-p', { min: 0.001, max: 1, example: '0.95' }),
+    )
+    .option('--seed <n>', 'seed of the samples (default: 0)', whole('--seed', SEED))
+  addProviderOption(command)
+  addThreadsOption(command)
+  addOutputOptions(command)
+    .addHelpText('after', HELP)
+    .action((model: string, flags: Flags) => runGenerate(model, flags, context))
+}
+
+const MIN_ONE = { min: 1, example: '64' }
+const MIN_ZERO = { min: 0, example: '40' }
+const TEMPERATURE = { min: 0, max: 100, example: '0.8' }
+const SEED = { min: 0, max: 2 ** 32 - 1, example: '0' }
+
+async function runGenerate(model: string, flags: Flags, context: Context): Promise<void> {
+  const { json, quiet, ...same } = flags
+  const library = await context.library()
+  // The prompt is repeated once there is something to add to it: an error leaves standard output empty.
+  let heading = flags.prompt
+  const show = (text: string): void => {
+    context.stdout.write(heading + text)
+    heading = ''
+  }
+  const onText = json ? undefined : show
+  const result = await library.generate(present<GenerateOptions>({ ...same, model, onText, signal: context.signal }))
+  if (json) context.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
+  else show('\n')
+  if (!json && !quiet) context.stderr.write(`${speedLine(result)}\n`)
+}
+
+function speedLine(result: GenerateResult): string {
+  const { promptTokens, newTokens, promptMs, decodeMs, promptTokensPerSecond, decodeTokensPerSecond } = result
+  const prompt = `prompt ${count(promptTokens)} tokens in ${duration(promptMs)} (${digits(promptTokensPerSecond, 3)}/s)`
+  const rate = decodeTokensPerSecond > 0 ? ` (${digits(decodeTokensPerSecond, 3)}/s)` : ''
+  return (
+    `${prompt}, ${count(newTokens)} new in ${duration(decodeMs)}${rate}; ` +
+    `${result.runtime}, ${result.threads} thread${result.threads === 1 ? '' : 's'}`
+  )
+}
