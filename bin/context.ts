@@ -1,4 +1,4 @@
-import type { compress, evaluate, forwardFile, generate, inspect, plan, pruneMatrixFile } from '../src/index.ts'
+import type { compress, doctor, evaluate, forwardFile, generate, inspect, plan, pruneMatrixFile } from '../src/index.ts'
 
 /** The library calls that the commands make; tests put their own here. */
 export type Library = {
@@ -7,6 +7,7 @@ export type Library = {
   readonly evaluate: typeof evaluate
   readonly inspect: typeof inspect
   readonly forwardFile: typeof forwardFile
+  readonly doctor: typeof doctor
   readonly generate: typeof generate
   readonly pruneMatrixFile: typeof pruneMatrixFile
 }

@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { TOOL_VERSION } from '../src/version.ts'
 import { addCompressCommand } from './commands/compress.ts'
+import { addDoctorCommand } from './commands/doctor.ts'
 import { addEvalCommand } from './commands/eval.ts'
 import { addForwardCommand } from './commands/forward.ts'
 import { addGenerateCommand } from './commands/generate.ts'
@@ -41,5 +42,6 @@ export function createProgram(context: Context): Command {
   addGenerateCommand(program, context)
   addForwardCommand(program, context)
   addPruneMatrixCommand(program, context)
+  addDoctorCommand(program, context)
   return program
 }

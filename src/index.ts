@@ -14,6 +14,8 @@ export type { Tokenizer } from './model/tokenizer.ts'
 export { calibrate } from './pipeline/calibrate.ts'
 export type { CalibrateOptions } from './pipeline/calibrate.ts'
 export { compress } from './pipeline/compress.ts'
+export { doctor } from './pipeline/doctor.ts'
+export type { DoctorResult } from './pipeline/doctor.ts'
 export { evaluate } from './pipeline/evaluate.ts'
 export { forwardFile, pruneMatrixFile } from './pipeline/files.ts'
 export type { ForwardFileOptions, PruneMatrixFileOptions } from './pipeline/files.ts'
@@ -37,6 +39,7 @@ export type {
   Progress,
   Quality,
   TextSource,
+  ValueType,
 } from './pipeline/types.ts'
 export { pruneMatrix } from './prune/prune-matrix.ts'
 export { createBlas } from './runtime/blas.ts'

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { UnsupportedError } from '../errors.ts'
+import { REMEDY } from './remedy.ts'
 
 /** What src/native/addon exports. Everything throws Error with one line. */
 export type NativeAddon = NativeSessions & NativeGemm
@@ -20,14 +21,31 @@ export type NativeSessions = {
   releaseSession(session: NativeSession): void
   /** Version of the onnxruntime library at `path`, which must be loaded already. */
   runtimeVersion(path: string): string
-  /** Names of the instruction sets that kernels may use here, e.g. 'avx2', 'avx512'. */
-  cpuFeatures(): string[]
   /** Bytes per second of reading `bytes` of memory on `threads` threads, best of `rounds`. */
   readBandwidth(bytes: number, threads: number, rounds: number): number
 }
-/** C = alpha · op(A) op(B) + beta · C, row-major, on this thread (src/native/gemm/gemm.h). */
+/** Products on the calling thread, row-major (src/native/gemm). `fast`: 16 bits of mantissa will do. */
 export type NativeGemm = {
-  readonly gemm?: unknown
+  /** C = alpha · op(A) op(B) + beta · C. */
+  gemm(
+    m: number,
+    n: number,
+    k: number,
+    A: Float32Array,
+    B: Float32Array,
+    C: Float32Array,
+    transA: boolean,
+    transB: boolean,
+    alpha: number,
+    beta: number,
+    fast: boolean,
+  ): void
+  /** The lower triangle of S (n, n) += Xᵀ X, X (rows, n). */
+  gram(rows: number, n: number, X: Float32Array, S: Float32Array, fast: boolean): void
+  /** gate = silu(gate) · up, element by element. */
+  siluMultiply(gate: Float32Array, up: Float32Array): void
+  /** What they are computed with. */
+  gemmIsa(): 'amx' | 'avx512' | 'avx2' | 'scalar'
 }
 export type NativeSession = { readonly nativeSession: unique symbol }
 export type NativeSessionOptions = {
@@ -60,7 +78,6 @@ export type NativeStatus =
 
 const LIBRARY_SUFFIX: Readonly<Record<string, string>> = { darwin: '.dylib', win32: '.dll' }
 const ADDON = 'spexpand.node'
-const REMEDY = 'build them with "npm run build:native" (needs g++ or clang), or use cpu'
 
 let status: NativeStatus | undefined
 
@@ -75,7 +92,9 @@ export function requireNative(): { readonly addon: NativeAddon; readonly operato
   if (!native.found) throw new UnsupportedError(`Cannot run on "spexpand": ${native.because}: ${native.remedy}`)
   const { addon, addonPath, operatorsPath } = native
   if (operatorsPath === undefined)
-    throw new UnsupportedError(`Cannot run on "spexpand": there is no operator library beside ${addonPath}: ${REMEDY}`)
+    throw new UnsupportedError(
+      `Cannot run on "spexpand": there is no operator library beside ${addonPath}: ${REMEDY.spexpand}`,
+    )
   return { addon, operatorsPath }
 }
 
@@ -100,7 +119,7 @@ function findNative(): NativeStatus {
     return {
       found: false,
       because: `the native kernels are neither built (dist/native) nor prebuilt for ${platform}`,
-      remedy: REMEDY,
+      remedy: REMEDY.spexpand,
     }
   const addonPath = join(folder, ADDON)
   const operatorsPath = join(folder, `libspexpand_ops${LIBRARY_SUFFIX[process.platform] ?? '.so'}`)
@@ -109,7 +128,7 @@ function findNative(): NativeStatus {
     return { found: true, addon, addonPath, ...(existsSync(operatorsPath) ? { operatorsPath } : {}) }
   } catch (cause) {
     const reason = (cause as Error).message.replaceAll(/\s+/g, ' ')
-    return { found: false, because: `the native kernels do not load here: ${reason}`, remedy: REMEDY }
+    return { found: false, because: `the native kernels do not load here: ${reason}`, remedy: REMEDY.spexpand }
   }
 }
 

@@ -3,6 +3,7 @@ import ort from 'onnxruntime-node'
 import { ShapeError, UnsupportedError } from '../errors.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import { registerProvider } from './provider.ts'
+import { REMEDY } from './remedy.ts'
 
 type ArrayOf = {
   float32: Float32Array
@@ -56,13 +57,6 @@ export type Session = {
 }
 /** Names, or by name a tensor to write into; null lets onnxruntime allocate it. */
 export type Fetches = readonly string[] | Readonly<Record<string, Tensor | null>>
-
-const REMEDY: Readonly<Record<Provider, string>> = {
-  cpu: 'reinstall onnxruntime-node',
-  spexpand: 'build the native kernels again with "npm run build:native", or use cpu',
-  cuda: 'install the CUDA 12 libraries of onnxruntime-node 1.30 (npm rebuild onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=cuda12), or use cpu',
-  webgpu: 'install a Vulkan driver (libvulkan.so.1), or use cpu',
-}
 
 /**
  * Loads a model from bytes or from a file. There is no second provider: what the named one cannot run is an error.
@@ -134,7 +128,7 @@ function isNames(fetches: Fetches): fetches is readonly string[] {
 
 function creationError(cause: unknown, provider: Provider, what: string): UnsupportedError {
   const reason = (cause instanceof Error ? cause.message : String(cause)).replaceAll(/\s+/g, ' ')
-  const isMissing = /Failed to load shared library|backend not found|not compiled|libvulkan|WebGPU adapter/i.test(
+  const isMissing = /Failed to load (shared )?library|backend not found|not compiled|libvulkan|WebGPU adapter/i.test(
     reason,
   )
   return new UnsupportedError(
