@@ -18,16 +18,20 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'graph',
     'runtime',
     'model',
-  ].concat(['formats', 'linalg']),
+  ].concat(['formats', 'linalg', 'entangle', 'report']),
   pipeline: ['export', 'calibration', 'mixture', 'cluster', 'prune', 'verify', 'graph', 'runtime', 'model'].concat([
     'formats',
     'linalg',
+    'entangle',
+    'report',
   ]),
   export: ['mixture', 'graph', 'formats', 'model'],
   calibration: ['model', 'graph', 'runtime', 'formats', 'linalg'],
   mixture: ['cluster', 'prune'],
   cluster: ['linalg'],
   prune: ['linalg'],
+  entangle: ['linalg'],
+  report: ['entangle'],
   verify: ['runtime', 'model', 'formats'],
   runtime: ['formats'],
   graph: ['formats', 'model'],
@@ -51,12 +55,14 @@ const EXTERNALS: Readonly<Record<string, readonly string[]>> = {
   protobufjs: ['src/formats/onnx/'],
   '@huggingface/tokenizers': ['src/model/tokenizer.ts'],
   zod: ['src/model/', 'src/verify/', 'src/pipeline/', 'export/'],
+  '@observablehq/plot': ['src/report/draw.ts'],
+  linkedom: ['src/report/draw.ts'],
   commander: ['bin/'],
   'cli-progress': ['bin/progress.ts'],
 }
 
 /** Arithmetic only: no file, no clock, no process. */
-const PURE = ['cluster', 'prune', 'mixture', 'tensor']
+const PURE = ['cluster', 'prune', 'mixture', 'entangle', 'report', 'tensor']
 
 type Import = { readonly file: string; readonly from: string; readonly typeOnly: boolean }
 
