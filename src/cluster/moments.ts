@@ -1,5 +1,5 @@
 import { SolverError } from '../errors.ts'
-import { GramAccumulator } from '../linalg/gram.ts'
+import { createGram } from '../linalg/gram.ts'
 import type { Blas } from '../tensor/blas.ts'
 
 /** Rows of a matrix that does not fit into memory at once: `chunk` gives rows [start, end) as a view (end − start, dim). */
@@ -36,7 +36,7 @@ export async function accumulateMoments(source: RowSource, blas: Blas, maxRows =
   const every = Math.ceil(rows / maxRows)
   const gathered = new Float32Array(Math.min(CHUNK_ROWS, Math.ceil(rows / every)) * dim)
   const sum = new Float64Array(dim)
-  const cross = new GramAccumulator(blas, dim)
+  const cross = createGram(blas, dim)
   let shift: Float32Array | undefined
   let count = 0
   for (let start = 0; start < rows; start += CHUNK_ROWS * every) {

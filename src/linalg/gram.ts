@@ -5,11 +5,63 @@ const PANEL = 384
 /** Rows that are collected before they are multiplied: every product reads and writes its whole result. */
 const ROWS = 2048
 
+/** S = Σ XᵀX over rows that come in pieces; equal pieces in equal order give equal bytes. */
+export type Gram = {
+  /** Adds the rows of X (rows, cols), row-major. */
+  add(X: Float32Array): Promise<void>
+  /** S (cols, cols), both triangles. */
+  finish(): Promise<Float32Array>
+}
+
+/** A sum of `cols` columns: in one piece where the products know how, else by panels. */
+export function createGram(blas: Blas, cols: number): Gram {
+  return blas.gram ? new WholeGram(blas.gram.bind(blas), cols) : new GramAccumulator(blas, cols)
+}
+
+/** Rows are collected like those of the panels: every product reads and writes all of S. */
+class WholeGram implements Gram {
+  private readonly product: NonNullable<Blas['gram']>
+  private readonly cols: number
+  private readonly S: Float32Array
+  private readonly waiting: Float32Array
+  private filled = 0
+
+  constructor(product: NonNullable<Blas['gram']>, cols: number) {
+    this.product = product
+    this.cols = cols
+    this.S = new Float32Array(cols * cols)
+    this.waiting = new Float32Array(ROWS * cols)
+  }
+
+  async add(X: Float32Array): Promise<void> {
+    for (let start = 0; start < X.length;) {
+      const count = Math.min(X.length - start, this.waiting.length - this.filled)
+      this.waiting.set(X.subarray(start, start + count), this.filled)
+      this.filled += count
+      start += count
+      if (this.filled === this.waiting.length) this.flush()
+    }
+  }
+
+  async finish(): Promise<Float32Array> {
+    this.flush()
+    const { S, cols } = this
+    for (let i = 0; i < cols; i++) for (let j = 0; j < i; j++) S[j * cols + i] = S[i * cols + j]!
+    return S
+  }
+
+  private flush(): void {
+    if (this.filled === 0) return
+    this.product(this.filled / this.cols, this.cols, this.waiting.subarray(0, this.filled), this.S)
+    this.filled = 0
+  }
+}
+
 /**
- * S = Σ XᵀX over rows that come in pieces. X is cut into column panels and only pairs p ≥ q are multiplied, so S is
+ * Gram by panels. X is cut into column panels and only pairs p ≥ q are multiplied, so S is
  * symmetric to the last bit. Each addition is one product over 2048 rows: equal rows in equal order give equal bytes.
  */
-export class GramAccumulator {
+export class GramAccumulator implements Gram {
   private readonly blas: Blas
   private readonly cols: number
   /** First column of each panel, and the end. */
@@ -29,7 +81,6 @@ export class GramAccumulator {
     this.sums = pairs(count).map(([p, q]) => new Float32Array(this.width(p) * this.width(q)))
   }
 
-  /** Adds the rows of X (rows, cols), row-major. */
   async add(X: Float32Array): Promise<void> {
     const rows = X.length / this.cols
     for (let start = 0; start < rows;) {
@@ -41,7 +92,6 @@ export class GramAccumulator {
     }
   }
 
-  /** S (cols, cols), both triangles. */
   async finish(): Promise<Float32Array> {
     if (this.filled > 0) await this.flush()
     const { cols, bounds } = this

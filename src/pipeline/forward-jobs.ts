@@ -1,10 +1,11 @@
-import { unpackExpert } from '../mixture/expert.ts'
-import type { Tensor } from '../runtime/session.ts'
 import type { Engine } from './engine.ts'
+import type { RowMap } from './ffn.ts'
+import { floats, matrix, prunedDown, prunedFfn, prunedIntermediates } from './ffn.ts'
 import type { AttentionJob, DenseFfnJob, EmbedJob, IntermediateJob, PropagateDownJob, PropagateJob } from './jobs.ts'
+import type { RowStoreRef } from './rowstore.ts'
 import { RowStore } from './rowstore.ts'
 
-/** Rows of one run of an FF graph: large enough for full speed, small enough that intermediates stay in cache reach. */
+/** Rows of one run of an FF layer: large enough for full speed, small enough that intermediates stay in cache reach. */
 export const FF_CHUNK_ROWS = 512
 
 /** Embeds the tokens of some windows. */
@@ -46,38 +47,36 @@ export async function denseFfn(engine: Engine, job: DenseFfnJob): Promise<void> 
 
 /** Stores the intermediates of one expert's pruned gate and up. */
 export async function intermediate(engine: Engine, job: IntermediateJob): Promise<void> {
-  const { hidden: d, ff } = engine.model.config
-  const gate = matrix(unpackExpert(job.gate, ff, d), ff, d)
-  const up = matrix(unpackExpert(job.up, ff, d), ff, d)
-  const session = await engine.session('prunedIntermediate')
+  const { hidden: d } = engine.model.config
+  const map = await prunedIntermediates(engine, job)
   await eachChunk(job.rows, async (rows) => {
-    const { down_in } = await session.run({ x: matrix(gatherRows(job.ffnIn, rows, d), rows.length, d), gate, up })
-    withStores([job.out], ([out]) => out!.scatter(rows, floats(down_in)))
+    const Z = await map(gatherRows(job.ffnIn, rows, d), rows.length)
+    withStores([job.out], ([out]) => out!.scatter(rows, Z))
   })
 }
 
 /** Runs one expert's pruned FF layer over its rows, in place. */
 export async function propagate(engine: Engine, job: PropagateJob): Promise<void> {
-  const { hidden: d, ff } = engine.model.config
-  const gate = matrix(unpackExpert(job.ffn.gate, ff, d), ff, d)
-  const up = matrix(unpackExpert(job.ffn.up, ff, d), ff, d)
-  const down = matrix(unpackExpert(job.ffn.down, d, ff), d, ff)
-  const session = await engine.session('prunedFfn')
-  await eachChunk(job.rows, async (rows) => {
-    const x = matrix(gatherRows(job.ffnIn, rows, d), rows.length, d)
-    const { y } = await session.run({ x, gate, up, down })
-    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, floats(y)))
-  })
+  const { hidden: d } = engine.model.config
+  await addOutputs(job, d, job.ffnIn, await prunedFfn(engine, job.ffn))
 }
 
 /** Runs one expert's pruned down projection over stored intermediates, in place. */
 export async function propagateDown(engine: Engine, job: PropagateDownJob): Promise<void> {
-  const { hidden: d, ff } = engine.model.config
-  const W = matrix(unpackExpert(job.down, d, ff), d, ff)
-  const session = await engine.session('matMul')
+  const { ff } = engine.model.config
+  await addOutputs(job, ff, job.intermediates, await prunedDown(engine, job.down))
+}
+
+/** hidden[rows] += map(from[rows]). */
+async function addOutputs(
+  job: PropagateJob | PropagateDownJob,
+  cols: number,
+  from: RowStoreRef,
+  map: RowMap,
+): Promise<void> {
   await eachChunk(job.rows, async (rows) => {
-    const { y } = await session.run({ x: matrix(gatherRows(job.intermediates, rows, ff), rows.length, ff), weight: W })
-    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, floats(y)))
+    const y = await map(gatherRows(from, rows, cols), rows.length)
+    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, y))
   })
 }
 
@@ -96,16 +95,6 @@ export function gatherRows(
 export async function eachChunk(rows: Uint32Array, body: (rows: Uint32Array) => Promise<void>): Promise<void> {
   for (let start = 0; start < rows.length; start += FF_CHUNK_ROWS)
     await body(rows.subarray(start, Math.min(start + FF_CHUNK_ROWS, rows.length)))
-}
-
-/** A float tensor (rows, cols). */
-export function matrix(data: Float32Array, rows: number, cols: number): Tensor {
-  return { type: 'float32', dims: [rows, cols], data }
-}
-
-/** The numbers of a float output. */
-export function floats(tensor: Tensor | undefined): Float32Array {
-  return tensor!.data as Float32Array
 }
 
 function withStores(

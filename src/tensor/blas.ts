@@ -21,4 +21,7 @@ export interface Blas {
     C: Float32Array,
     options?: GemmOptions,
   ): Promise<void>
+
+  /** The lower triangle of S (n, n) += Xᵀ X, X (rows, n); absent where there is no faster way than gemm(). */
+  gram?(rows: number, n: number, X: Float32Array, S: Float32Array): void
 }
