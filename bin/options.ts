@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import { Option } from 'commander'
 import { UsageError } from '../src/errors.ts'
-import type { CompressOptions, Method, Pattern, TextSource } from '../src/index.ts'
+import type { CompressOptions, Method, Pattern, TextSource, ValueType } from '../src/index.ts'
 import { choice, decimal, memory, nOfM, repeated, whole } from './flags.ts'
 
 const PROVIDERS = ['cpu', 'spexpand', 'cuda', 'webgpu'] as const
+const VALUES = ['f16', 'bf16', 'int8', 'int4'] as const
 const METHODS = ['sparse-expansion', 'sparsegpt', 'wanda', 'magnitude'] as const
 
 /** Flags that `compress` and `plan` share, as commander hands them over. */
@@ -14,6 +15,8 @@ export type CompressionFlags = {
   readonly experts?: number
   readonly sparsity?: number
   readonly pattern?: Pattern
+  readonly values?: ValueType
+  readonly groupSize?: number
   readonly router?: 'shared' | 'split'
   readonly tokens?: number
   readonly sequenceLength?: number
@@ -23,6 +26,7 @@ export type CompressionFlags = {
   readonly minTokensPerExpert?: number
   readonly trueSequential?: boolean
   readonly stockBody?: 'stream' | 'fold'
+  readonly native?: boolean
   readonly threads?: number
   readonly memory?: number
 }
@@ -36,6 +40,12 @@ export function addCompressionOptions(command: Command): Command {
   )
   addPatternOptions(command)
     .option('--method <name>', `${METHODS.join(', ')} (default: sparse-expansion)`, choice('--method', METHODS))
+    .option('--values <type>', `kept weights as ${VALUES.join(', ')} (default: f16)`, choice('--values', VALUES))
+    .option(
+      '--group-size <n>',
+      'inputs that share a scale of int8 or int4: 32, 64, 128 or 0, a whole row (default: 0 for int8, 128 for int4)',
+      whole('--group-size', { min: 0, max: 128, example: '128' }),
+    )
     .option(
       '--router <kind>',
       'shared: one router per FF layer; split: the down projection has its own (default: shared)',
@@ -73,6 +83,10 @@ function addSolverOptions(command: Command): Command {
       '--stock-body <body>',
       'how runtimes without sparse kernels compute: stream (small memory) or fold (dense speed) (default: stream)',
       choice('--stock-body', ['stream', 'fold'] as const),
+    )
+    .option(
+      '--no-native',
+      'compute with onnxruntime only, also where the native products are faster (last bits differ)',
     )
     .option(
       '--memory <size>',

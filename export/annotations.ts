@@ -9,7 +9,7 @@ type FileFacts = {
   readonly toolVersion: string
   readonly options: Readonly<Record<string, OptionValue>>
   readonly source: Source
-} & Pick<Manifest['mixture'], 'experts' | 'router' | 'sparsity'>
+} & Pick<Manifest['mixture'], 'experts' | 'router' | 'sparsity' | 'values' | 'groupSize'>
 
 /** What the ONNX model and the safetensors files say about the whole artifact. */
 export function fileMetadata(facts: FileFacts): MetadataOf<'files'> {
@@ -20,6 +20,8 @@ export function fileMetadata(facts: FileFacts): MetadataOf<'files'> {
     'spexpand.experts': String(facts.experts),
     'spexpand.router': facts.router,
     'spexpand.sparsity': metadataNumber(facts.sparsity),
+    'spexpand.values': facts.values,
+    'spexpand.group_size': String(facts.groupSize ?? 0),
     'spexpand.source_sha256': facts.source.sha256,
   }
 }

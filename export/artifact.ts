@@ -4,6 +4,8 @@ import { UnsupportedError } from '../src/errors.ts'
 import { writeFileWhole } from '../src/formats/bytes.ts'
 import { encodeModel } from '../src/formats/onnx/encode.ts'
 import { fileSha256 } from '../src/formats/sha256.ts'
+import { keptCount } from '../src/mixture/bitmask.ts'
+import type { ValueForm } from '../src/mixture/values.ts'
 import type { OpenedModel } from '../src/model/open.ts'
 import type { BlockStats, Fallback } from '../src/pipeline/types.ts'
 import { elementCount } from '../src/tensor/dtype.ts'
@@ -27,6 +29,8 @@ export type ArtifactOptions = {
   /** One .safetensors file per block: experts and routers, named as in the artifact. */
   readonly blockFiles: readonly string[]
   readonly stockBody: StockBody
+  /** How the block files store kept weights. @default { type: 'f16' } */
+  readonly values?: ValueForm
   readonly toolVersion: string
   readonly source: Source
   /** The options that shaped the result, `method` among them. */
@@ -54,12 +58,21 @@ const COPIED = [
  * the body, ResourceError when there is no space left.
  */
 export function writeArtifact(options: ArtifactOptions): Manifest {
-  const { model, out, stockBody } = options
-  const blocks = openBlocks(model, options.blockFiles)
+  const { model, out, stockBody, values = { type: 'f16' } } = options
+  const blocks = openBlocks(model, options.blockFiles, values)
   try {
     assertDecodable(blocks.tensors, stockBody)
     const sparsity = sparsityOf(model, blocks)
-    const metadata = fileMetadata({ ...options, experts: blocks.experts, router: routerKind(blocks), sparsity })
+    const mixture: Manifest['mixture'] = {
+      layers: model.config.layers,
+      experts: blocks.experts,
+      router: routerKind(blocks),
+      sparsity,
+      values: values.type,
+      ...('groupSize' in values ? { groupSize: values.groupSize } : {}),
+      stockBody,
+    }
+    const metadata = fileMetadata({ ...options, ...mixture })
     const plan = planShards(
       [...denseTensors(model), ...blocks.tensors],
       { format: 'pt', ...metadata },
@@ -68,19 +81,13 @@ export function writeArtifact(options: ArtifactOptions): Manifest {
     mkdirSync(out, { recursive: true })
     rmSync(join(out, MANIFEST), { force: true })
     const names = writeShards(out, plan)
-    writeFileWhole(join(out, 'model.onnx'), encodeModel(artifactGraph(options, blocks, plan, metadata)))
+    writeFileWhole(join(out, 'model.onnx'), encodeModel(artifactGraph({ ...options, values }, blocks, plan, metadata)))
     const manifest: Manifest = {
       formatVersion: FORMAT_VERSION,
       tool: { name: 'spexpand', version: options.toolVersion },
       source: { name: basename(resolve(model.folder)), ...options.source },
       options: options.options,
-      mixture: {
-        layers: model.config.layers,
-        experts: blocks.experts,
-        router: routerKind(blocks),
-        sparsity,
-        stockBody,
-      },
+      mixture,
       blocks: options.blocks,
       fallbacks: options.fallbacks,
       files: [...names, 'model.onnx', ...copySourceFiles(model.folder, out)].sort().map((name) => fileEntry(out, name)),
@@ -94,10 +101,11 @@ export function writeArtifact(options: ArtifactOptions): Manifest {
 
 /**
  * Peak memory of loading a model with the fold body in stock onnxruntime, bytes: one folding pass keeps the intermediates
- * of every layer. Measured per decoded weight: 25 bytes with one expert, 33 with the split into experts.
+ * of every layer. Measured per decoded weight: 25 bytes with one expert, 33 with the split into experts, 9 more where
+ * groups of inputs have scales.
  */
-export function foldPeakBytes(weightsPerExpert: number, experts: number): number {
-  return weightsPerExpert * experts * (experts === 1 ? 25 : 33)
+export function foldPeakBytes(weightsPerExpert: number, experts: number, groupSize = 0): number {
+  return weightsPerExpert * experts * ((experts === 1 ? 25 : 33) + (groupSize > 0 ? 9 : 0))
 }
 
 /** Above this size of a node's output onnxruntime does not fold, and decodes every expert in every run without a word. */
@@ -144,16 +152,25 @@ function denseTensors({ weights, ...model }: OpenedModel): TensorSource[] {
     }))
 }
 
-/** Zeros over all weights of all experts: values has one leading zero more than there are kept weights. */
+/** Zeros over all weights of all experts. */
 function sparsityOf({ config }: OpenedModel, { experts, tensors }: BlockTensors): number {
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]))
   const kept = tensors
-    .filter(({ name }) => name.endsWith('.experts.values'))
-    .reduce((sum, { shape }) => sum + shape[0]! - 1, 0)
+    .filter(({ name }) => name.endsWith('.experts.mask'))
+    .reduce((sum, mask) => sum + keptWeights(mask, byName.get(mask.name.replace(/mask$/, 'row_offsets'))!), 0)
   return 1 - kept / (3 * config.hidden * config.ff * config.layers * experts)
 }
 
+/** Kept weights of a stack: those before its last row, and those in it. The size of `values` does not tell for int4. */
+function keptWeights(mask: TensorSource, rowOffsets: TensorSource): number {
+  const maskBytes = elementCount(mask.shape)
+  const offsetBytes = elementCount(rowOffsets.shape) * 8
+  const before = new DataView(rowOffsets.read(offsetBytes - 8, offsetBytes).slice().buffer).getBigInt64(0, true)
+  return Number(before) + keptCount(mask.read(maskBytes - mask.shape[2]!, maskBytes))
+}
+
 function artifactGraph(
-  { model, blocks: stats, stockBody, toolVersion }: ArtifactOptions,
+  { model, blocks: stats, stockBody, values, toolVersion }: ArtifactOptions & { readonly values: ValueForm },
   blocks: BlockTensors,
   plan: ShardPlan,
   metadata: MetadataOf<'files'>,
@@ -168,6 +185,7 @@ function artifactGraph(
       experts: blocks.experts,
       splitRouter: blocks.splitRouter,
       stockBody,
+      values,
       metadata: (layer, node) =>
         node === 'router' || node === 'downRouter'
           ? metadataProps(routerMetadata(layer, node))

@@ -1,6 +1,8 @@
 import { IntegrityError } from '../src/errors.ts'
 import type { TensorFile } from '../src/formats/safetensors/reader.ts'
 import { openSafetensors } from '../src/formats/safetensors/reader.ts'
+import type { ValueForm } from '../src/mixture/values.ts'
+import { scaleGroups, VALUE_DTYPES } from '../src/mixture/values.ts'
 import type { OpenedModel } from '../src/model/open.ts'
 import type { DType } from '../src/tensor/dtype.ts'
 import type { FfMatrix } from './feed-forward.ts'
@@ -21,7 +23,7 @@ export const FF_MATRICES: readonly FfMatrix[] = ['gate', 'up', 'down']
  * Opens the finished blocks, one .safetensors file per layer, with tensors named as in the artifact. Reads headers only.
  * Throws IntegrityError when a file lacks a tensor or one has another type or shape than model and experts ask for.
  */
-export function openBlocks(model: OpenedModel, paths: readonly string[]): BlockTensors {
+export function openBlocks(model: OpenedModel, paths: readonly string[], values: ValueForm): BlockTensors {
   if (paths.length !== model.config.layers)
     throw new IntegrityError(`Cannot export: got ${paths.length} finished blocks, the model has ${model.config.layers}`)
   const files: TensorFile[] = []
@@ -31,7 +33,7 @@ export function openBlocks(model: OpenedModel, paths: readonly string[]): BlockT
     const { gate, down } = ffNames(model, 0)
     const experts = files[0]!.tensors.get(`${gate}.experts.mask`)?.shape[0] ?? 1
     const splitRouter = files[0]!.tensors.has(`${down}.router.weight`)
-    const tensors = files.flatMap((file, layer) => blockTensors(model, file, layer, experts, splitRouter))
+    const tensors = files.flatMap((file, layer) => blockTensors(model, file, layer, { experts, splitRouter, values }))
     return { experts, splitRouter, tensors, close }
   } catch (error) {
     close()
@@ -43,8 +45,7 @@ function blockTensors(
   model: OpenedModel,
   file: TensorFile,
   layer: number,
-  experts: number,
-  splitRouter: boolean,
+  { experts, splitRouter, values }: { experts: number; splitRouter: boolean; values: ValueForm },
 ): TensorSource[] {
   const { hidden, ff } = model.config
   const names = ffNames(model, layer)
@@ -55,7 +56,10 @@ function blockTensors(
     const [outputs, inputs] = matrix === 'down' ? [hidden, ff] : [ff, hidden]
     return [
       of(`${names[matrix]}.experts.mask`, 'U8', [experts, outputs, Math.ceil(inputs / 8)]),
-      of(`${names[matrix]}.experts.values`, 'F16', [undefined]),
+      of(`${names[matrix]}.experts.values`, VALUE_DTYPES[values.type], [undefined]),
+      ...('groupSize' in values
+        ? [of(`${names[matrix]}.experts.scales`, 'F16', [experts, outputs, scaleGroups(values, inputs)])]
+        : []),
       of(`${names[matrix]}.experts.row_offsets`, 'I64', [experts, outputs]),
     ]
   })

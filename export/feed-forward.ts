@@ -1,8 +1,11 @@
 import type { StringEntry } from '../src/formats/onnx/types.ts'
 import type { GraphBuilder, ValueName } from '../src/graph/builder.ts'
 import type { ModelConfig } from '../src/model/config.ts'
+import type { ValueForm } from '../src/mixture/values.ts'
+import { gridOf } from '../src/mixture/values.ts'
 import { int } from './attributes.ts'
-import { OPERATOR_DOMAIN, SPARSE_EXPERT_MATMUL } from './functions.ts'
+import { OPERATOR_DOMAIN, SPARSE_EXPERT_MATMUL, SPARSE_EXPERT_MATMUL_INTEGER } from './functions.ts'
+import { gridAttributes } from './value-parts.ts'
 import type { PlaceOf } from './weights.ts'
 import { asFloat, linear, stored } from './weights.ts'
 
@@ -24,6 +27,8 @@ export type SparseForm = {
   /** Base names of the routers: from the FF input, and of the down projection when it has its own. */
   readonly router?: string
   readonly downRouter?: string
+  /** How the kept weights are stored. */
+  readonly values: ValueForm
   /** metadata_props of the node of a matrix, or of a router. */
   readonly metadata: (node: FfMatrix | 'router' | 'downRouter') => StringEntry[]
 }
@@ -89,12 +94,14 @@ function product(
 ): ValueName {
   const name = names[matrix]
   if (!sparse || expert === undefined) return linear(b, `${path}/${matrix}`, x, asFloat(b, place, `${name}.weight`))
-  const parts = ['mask', 'values', 'row_offsets'].map((part) => stored(b, place, `${name}.experts.${part}`))
+  const grid = gridOf(sparse.values)
+  const tensors = grid ? ['mask', 'values', 'scales', 'row_offsets'] : ['mask', 'values', 'row_offsets']
+  const parts = tensors.map((part) => stored(b, place, `${name}.experts.${part}`))
   const y = b.node(
     `${path}/${matrix}`,
-    SPARSE_EXPERT_MATMUL,
+    grid ? SPARSE_EXPERT_MATMUL_INTEGER : SPARSE_EXPERT_MATMUL,
     [x, expert, ...parts],
-    {},
+    grid ? gridAttributes(grid) : {},
     { domain: OPERATOR_DOMAIN, metadata: sparse.metadata(matrix) },
   )
   // Shape inference gives up inside the body's Loop.

@@ -3,10 +3,12 @@ import type { ValueName } from '../src/graph/builder.ts'
 import { GraphBuilder } from '../src/graph/builder.ts'
 import type { Attributes } from './attributes.ts'
 import { int, TO_FLOAT, TO_INT32, TO_INT64, ON_AXIS_0, TO_THE_END } from './attributes.ts'
+import type { Grid } from '../src/mixture/values.ts'
+import { nibbles, scaled } from './value-parts.ts'
 import { ALLOW_ZERO, bytePopulation, byteRanks, EXCLUSIVE, tokenOrder } from './body-parts.ts'
 
 /**
- * The fold body of SparseExpertMatMul for `experts` experts: the decoder hangs on constants only, so onnxruntime computes
+ * The fold body of a sparse product for `experts` experts: the decoder hangs on constants only, so onnxruntime computes
  * the dense weights while loading and runs at dense speed; see foldPeakBytes() for what that costs.
  *
  *   expert ── TopK ── tokens by expert
@@ -15,7 +17,7 @@ import { ALLOW_ZERO, bytePopulation, byteRanks, EXCLUSIVE, tokenOrder } from './
  *
  * An expert without tokens gets a product of no rows, which costs next to nothing: guarding it with If does not pay.
  */
-export function foldBody(experts: number): Graph {
+export function foldBody(experts: number, grid?: Grid): Graph {
   const b = new GraphBuilder()
   const at = (op: string, inputs: ValueName[], attributes: Attributes = {}): ValueName =>
     b.node('/fold', op, inputs, attributes)
@@ -39,7 +41,7 @@ export function foldBody(experts: number): Graph {
     [experts],
     Array.from({ length: experts }, () => 1),
   )
-  const weights = split([decodedStack(b, inputs), ones])
+  const weights = split([decodedStack(b, inputs, grid), ones])
   const products = rows.map((rowsOfExpert, e) =>
     at('Gemm', [rowsOfExpert, at('Squeeze', [weights[e]!, b.ints(0)])], { transB: int(1) }),
   )
@@ -50,8 +52,8 @@ export function foldBody(experts: number): Graph {
   return b.graph('fold')
 }
 
-/** mask, values → W (E, N, K) f32. Gather instead of GatherElements: slower, but its indices stay (…, 8) int32. */
-function decodedStack(b: GraphBuilder, inputs: ValueName): ValueName {
+/** mask, values (, scales) → W (E, N, K) f32. Gather instead of GatherElements: slower, but its indices stay (…, 8) int32. */
+function decodedStack(b: GraphBuilder, inputs: ValueName, grid: Grid | undefined): ValueName {
   const at = (op: string, nodeInputs: ValueName[], attributes: Attributes = {}): ValueName =>
     b.node('/fold/decode', op, nodeInputs, attributes)
   const maskShape = at('Shape', ['mask'])
@@ -62,6 +64,8 @@ function decodedStack(b: GraphBuilder, inputs: ValueName): ValueName {
   const before = at('CumSum', [population, b.constant('int32', [], [0])], EXCLUSIVE)
   const ranks = at('Gather', [b.constant('int32', [256, 8], byteRanks()), bytes])
   const index = at('Max', [at('Add', [ranks, at('Unsqueeze', [before, b.ints(1)])]), b.constant('int32', [], [0])])
-  const weights = at('Gather', [at('Cast', ['values'], TO_FLOAT), index])
-  return at('Slice', [at('Reshape', [weights, stackShape]), b.ints(0), inputs, b.ints(2)])
+  const values = grid?.bits === 4 ? nibbles(b, b, '/fold/decode', 'values') : at('Cast', ['values'], TO_FLOAT)
+  const weights = at('Gather', [values, index])
+  const W = at('Slice', [at('Reshape', [weights, stackShape]), b.ints(0), inputs, b.ints(2)])
+  return grid ? scaled(b, b, '/fold/scales', grid, W, 'scales', { inputs, leading: 2 }) : W
 }

@@ -1,3 +1,4 @@
+import type { ValueType } from '../src/mixture/values.ts'
 import type { BlockStats, Fallback } from '../src/pipeline/types.ts'
 import type { StockBody } from './functions.ts'
 
@@ -26,6 +27,10 @@ export type Manifest = {
     readonly router: 'none' | 'shared' | 'split'
     /** Fraction of zeros over all FF weights of all experts. */
     readonly sparsity: number
+    /** How kept weights are stored. */
+    readonly values: ValueType
+    /** Inputs that share a scale, 0 for whole rows; of int8 and int4 only. */
+    readonly groupSize?: number
     readonly stockBody: StockBody
   }
   readonly blocks: readonly BlockStats[]

@@ -64,6 +64,22 @@ export const METADATA_KEYS = [
     example: '0.700024',
   },
   {
+    key: 'spexpand.values',
+    place: 'files',
+    type: 'string',
+    unit: '',
+    meaning: 'how kept weights are stored: f16, bf16, int8 or int4; absent means f16',
+    example: 'f16',
+  },
+  {
+    key: 'spexpand.group_size',
+    place: 'files',
+    type: 'integer',
+    unit: 'inputs',
+    meaning: 'inputs that share a scale, 0 where a whole row does; f16 and bf16 have no scales',
+    example: '0',
+  },
+  {
     key: 'spexpand.source_sha256',
     place: 'files',
     type: 'string',
@@ -173,7 +189,7 @@ export function metadataProps(record: Readonly<Record<string, string>>): StringE
 const PLACE_TITLES: Readonly<Record<MetadataPlace, string>> = {
   files: 'ONNX model and safetensors `__metadata__`',
   model: 'ONNX model',
-  product: '`SparseExpertMatMul` nodes',
+  product: '`SparseExpertMatMul` and `SparseExpertMatMulInteger` nodes',
   router: 'the `ArgMax` node of a router',
 }
 

@@ -1,6 +1,8 @@
-import type { Model, StringEntry } from '../src/formats/onnx/types.ts'
+import type { FunctionDef, Model, StringEntry } from '../src/formats/onnx/types.ts'
 import type { ValueName } from '../src/graph/builder.ts'
 import { GraphBuilder, modelOf } from '../src/graph/builder.ts'
+import type { ValueForm } from '../src/mixture/values.ts'
+import { gridOf } from '../src/mixture/values.ts'
 import type { ModelConfig } from '../src/model/config.ts'
 import type { OpenedModel } from '../src/model/open.ts'
 import { basename } from 'node:path'
@@ -9,7 +11,7 @@ import { attention, fusedAttention } from './attention.ts'
 import type { FfMatrix, SparseForm } from './feed-forward.ts'
 import { feedForward } from './feed-forward.ts'
 import type { StockBody } from './functions.ts'
-import { sparseExpertMatMul } from './functions.ts'
+import { sparseExpertMatMul, sparseExpertMatMulInteger } from './functions.ts'
 import type { Positions } from './positions.ts'
 import { positions } from './positions.ts'
 import type { PlaceOf } from './weights.ts'
@@ -23,6 +25,7 @@ export type MixtureGraph = {
   readonly experts: number
   readonly splitRouter: boolean
   readonly stockBody: StockBody
+  readonly values: ValueForm
   /** metadata_props of the nodes of one FF layer. */
   readonly metadata: (layer: number, node: FfMatrix | 'router' | 'downRouter') => StringEntry[]
 }
@@ -61,10 +64,16 @@ export function decoderModel(options: DecoderOptions): Model {
   b.output('logits', 'float', ['batch', 'sequence', config.vocab])
   for (const name of cacheNames('present', config)) b.output(name, 'float', cacheShape(config, 'total_sequence'))
   return modelOf(b.graph('decoder'), {
-    functions: mixture ? [sparseExpertMatMul(mixture.stockBody, mixture.experts)] : [],
+    functions: mixture ? [productFunction(mixture)] : [],
     metadata: options.metadata,
     producerVersion: options.toolVersion,
   })
+}
+
+/** The one function that all sparse products of the graph call. */
+function productFunction({ stockBody, experts, values }: MixtureGraph): FunctionDef {
+  const grid = gridOf(values)
+  return grid ? sparseExpertMatMulInteger(stockBody, experts, grid) : sparseExpertMatMul(stockBody, experts)
 }
 
 /** The dense model as a graph over its own weight files; its external data lie in `model.dataFolder`. */
@@ -152,6 +161,7 @@ function sparseForm(
 ): SparseForm {
   const { router, downRouter } = routerNames(names)
   return {
+    values: mixture.values,
     metadata: (node) => mixture.metadata(layer, node),
     ...(onlyExpert === undefined ? { router } : { onlyExpert }),
     ...(mixture.splitRouter ? { downRouter } : {}),

@@ -3,6 +3,8 @@ import type { ValueName } from '../src/graph/builder.ts'
 import { GraphBuilder } from '../src/graph/builder.ts'
 import type { Attributes } from './attributes.ts'
 import { int, TO_FLOAT, TO_INT32, ON_AXIS_0, TO_THE_END } from './attributes.ts'
+import type { Grid } from '../src/mixture/values.ts'
+import { keptValues, scaled, valueCount } from './value-parts.ts'
 import { ALLOW_ZERO, bytePopulation, byteRanks, EXCLUSIVE, tokenOrder } from './body-parts.ts'
 
 /** Values of the function that the Loop body reads from outside. */
@@ -14,10 +16,11 @@ type Outer = {
   readonly rows: ValueName // (T, 8·⌈K/8⌉)
   readonly bounds: ValueName // (E + 1) where the values of each expert begin in `values`
   readonly weightShape: ValueName // [N, 8·⌈K/8⌉]
+  readonly padded: ValueName // [8·⌈K/8⌉]
 }
 
 /**
- * The stream body of SparseExpertMatMul: a Loop over the experts that occur in the batch decodes one expert at a time.
+ * The stream body of a sparse product, floats or numbers on a grid: a Loop over the experts that occur in the batch decodes one expert at a time.
  * Nothing in it depends on constants only, so onnxruntime cannot fold the decoded weights into memory.
  *
  *   expert ── Unique ── experts, counts ──┐
@@ -26,7 +29,7 @@ type Outer = {
  *
  * The products are collected in a sequence: carrying y itself through the Loop would copy all of it once per expert.
  */
-export function streamBody(): Graph {
+export function streamBody(grid?: Grid): Graph {
   const b = new GraphBuilder()
   const at = (op: string, inputs: ValueName[], attributes: Attributes = {}): ValueName =>
     b.node('/stream', op, inputs, attributes)
@@ -38,14 +41,15 @@ export function streamBody(): Graph {
   const maskShape = at('Shape', ['mask'])
   const outputs = at('Gather', [maskShape, b.ints(1)])
   const padded = at('Mul', [at('Gather', [maskShape, b.ints(2)]), b.ints(8)])
-  const body = expertBody(b, {
+  const body = expertBody(b, grid, {
     experts: experts!,
     counts: counts!,
     starts: at('CumSum', [counts!, b.constant('int64', [], [0])], EXCLUSIVE),
     order,
     rows: paddedRows(b, padded),
-    bounds: valueBounds(b),
+    bounds: valueBounds(b, grid),
     weightShape: at('Concat', [outputs, padded], ON_AXIS_0),
+    padded,
   })
   const noRows = at('ConstantOfShape', [at('Concat', [zero, outputs], ON_AXIS_0)])
   const loopInputs = [at('Size', [experts!]), b.constant('bool', [], [1]), at('SequenceConstruct', [noRows])]
@@ -67,12 +71,12 @@ function paddedRows(b: GraphBuilder, padded: ValueName): ValueName {
   return at('Pad', [flat, padding, '', b.ints(1)])
 }
 
-/** row_offsets (E, N), values (1 + nnz) → (E + 1): index into `values` of the first value of each expert, and the end. */
-function valueBounds(b: GraphBuilder): ValueName {
+/** row_offsets (E, N) → (E + 1): index into `values` of the first value of each expert, and the end or one more. */
+function valueBounds(b: GraphBuilder, grid: Grid | undefined): ValueName {
   const at = (op: string, inputs: ValueName[], attributes: Attributes = {}): ValueName =>
     b.node('/stream/bounds', op, inputs, attributes)
   const firstRow = at('Reshape', [at('Slice', ['row_offsets', b.ints(0), b.ints(1), b.ints(1)]), b.ints(-1)])
-  return at('Concat', [at('Add', [firstRow, b.ints(1)]), at('Shape', ['values'])], ON_AXIS_0)
+  return at('Concat', [at('Add', [firstRow, b.ints(1)]), valueCount(b, '/stream/bounds', grid)], ON_AXIS_0)
 }
 
 /**
@@ -80,12 +84,12 @@ function valueBounds(b: GraphBuilder): ValueName {
  *
  *   bytes ── POPULATION ── CumSum = values before the byte ──┐
  *   bytes ── RANKS (byte, 8) ─────────────────────────────── Add ── Max 0 = index, 0 for pruned weights ──┐
- *   0, values of the expert ────────────────────────────────────────────────────────────── GatherElements ┴ W ── Gemm
+ *   0, values of the expert ────────────────────────────────────────────── GatherElements ┴ W (· scales) ── Gemm
  *
  * GatherElements is several times faster than Gather on single numbers. Indices are relative to the expert and so fit
  * int32 in stacks of any size.
  */
-function expertBody(outer: GraphBuilder, from: Outer): Graph {
+function expertBody(outer: GraphBuilder, grid: Grid | undefined, from: Outer): Graph {
   const b = new GraphBuilder()
   const at = (op: string, inputs: ValueName[], attributes: Attributes = {}): ValueName =>
     b.node('/stream/expert', op, inputs, attributes)
@@ -107,10 +111,11 @@ function expertBody(outer: GraphBuilder, from: Outer): Graph {
 
   const first = at('Gather', [from.bounds, expert1])
   const last = at('Gather', [from.bounds, at('Add', [expert1, one])])
-  const kept = at('Cast', [at('Slice', ['values', first, last])], TO_FLOAT)
+  const kept = keptValues(b, outer, '/stream/expert', grid, first, last)
   const values = at('Concat', [outer.constant('float', [1], [0]), kept], ON_AXIS_0)
   const weights = at('GatherElements', [values, at('Reshape', [index, minusOne])], ON_AXIS_0)
-  const W = at('Reshape', [weights, from.weightShape])
+  const onGrid = at('Reshape', [weights, from.weightShape])
+  const W = grid ? scaledWeights(b, outer, grid, onGrid, expert, from.padded) : onGrid
   const product = at('Gemm', [rows, W], { transB: int(1) })
 
   b.output(at('Identity', [going]), 'bool', [])
@@ -119,4 +124,17 @@ function expertBody(outer: GraphBuilder, from: Outer): Graph {
   graph.input.push({ name: products, type: 'float', sequence: true })
   graph.output.push({ name: collected, type: 'float', sequence: true })
   return graph
+}
+
+/** W (N, 8·⌈K/8⌉) by the scales of one expert. */
+function scaledWeights(
+  b: GraphBuilder,
+  outer: GraphBuilder,
+  grid: Grid,
+  W: ValueName,
+  expert: ValueName,
+  padded: ValueName,
+): ValueName {
+  const scales = b.node('/stream/expert/scales', 'Gather', ['scales', expert])
+  return scaled(b, outer, '/stream/expert/scales', grid, W, scales, { inputs: padded, leading: 1 })
 }

@@ -15,6 +15,7 @@ const ONNX_TYPES: Readonly<Partial<Record<DType, TensorTypeName>>> = {
   F16: 'float16',
   BF16: 'bfloat16',
   I64: 'int64',
+  I8: 'int8',
   U8: 'uint8',
 }
 

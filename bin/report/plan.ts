@@ -14,7 +14,7 @@ function headline(plan: PlanResult): string {
   const share = percent(ffParameters / parameters)
   return [
     `${plan.model} (${family}): ${blocks} blocks, hidden ${hidden}, FF ${ff}, ${count(parameters)} parameters, ${share} in FF layers`,
-    `Plan: ${experts === 1 ? 'one expert' : `${experts} experts`} per FF layer, ${patternText(plan.pattern)}`,
+    `Plan: ${experts === 1 ? 'one expert' : `${experts} experts`} per FF layer, ${patternText(plan.pattern)}, ${valuesText(plan)}`,
   ].join('\n')
 }
 
@@ -22,6 +22,11 @@ function patternText(pattern: PlanResult['pattern']): string {
   return pattern.kind === 'n:m'
     ? `${pattern.n} zeros in every ${pattern.m} inputs`
     : `${percent(pattern.sparsity)} of the FF weights zero`
+}
+
+function valuesText({ values, groupSize }: PlanResult): string {
+  if (groupSize === undefined) return `the others as ${values}`
+  return `the others as ${values}, ${groupSize === 0 ? 'one scale a row' : `one scale for ${groupSize} inputs of a row`}`
 }
 
 function growth(plan: PlanResult): string {

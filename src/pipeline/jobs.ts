@@ -1,4 +1,6 @@
 import type { PackedExpert } from '../mixture/expert.ts'
+import type { ValueForm } from '../mixture/values.ts'
+import type { EntangleJob, EntangleResultOf } from './entangle-jobs.ts'
 import type { RowStoreRef } from './rowstore.ts'
 import type { Method, Pattern } from './types.ts'
 
@@ -16,7 +18,11 @@ export const ROLES: Readonly<Record<MatrixName, 'gate' | 'up' | 'down'>> = {
 export type PackedFfn = { readonly gate: PackedExpert; readonly up: PackedExpert; readonly down: PackedExpert }
 
 /** Everything a worker must know before its first job. */
-export type EngineInit = { readonly modelFolder: string }
+export type EngineInit = {
+  readonly modelFolder: string
+  /** Use the native products where they are faster than onnxruntime's; the bytes of the results differ. @default false */
+  readonly native?: boolean
+}
 
 /**
  * One piece of work for one thread. Jobs are plain data, so that whoever runs them is an interface: the worker pool of
@@ -32,6 +38,7 @@ export type Job =
   | IntermediateJob
   | PropagateJob
   | PropagateDownJob
+  | EntangleJob
 
 /** hidden[firstRow…] = embedding of `ids` (windows · sequenceLength). */
 export type EmbedJob = {
@@ -85,6 +92,7 @@ export type SolveJob = {
   readonly sum: Float32Array
   readonly tokens: number
   readonly pattern: Pattern
+  readonly values: ValueForm
   readonly method: Method
   readonly damping: number
   readonly dampingMax: number
@@ -97,13 +105,14 @@ export type SolveResult = {
   readonly matrix: MatrixName
   readonly packed?: PackedExpert
   readonly zeros: number
-  /** tr(ΔHΔᵀ) and tr(WHWᵀ), H = 2/n · Σ x xᵀ undamped, before the kept weights are rounded to f16. */
+  /** tr(ΔHΔᵀ) and tr(WHWᵀ), H = 2/n · Σ x xᵀ undamped, before kept weights are rounded to f16 or bf16, with
+   * the rounding to a grid. */
   readonly loss: number
   readonly norm: number
   readonly damping: number
   readonly factorizations: number
   readonly deadInputs: number
-  /** Kept weights that f16 cannot tell from zero. */
+  /** Kept weights that f16 or bf16 cannot tell from zero. */
   readonly underflows: number
 }
 
@@ -136,4 +145,10 @@ export type PropagateDownJob = {
 }
 
 /** What each kind of job gives back. */
-export type JobResult<J extends Job> = J extends GramJob ? Float32Array : J extends SolveJob ? SolveResult[] : undefined
+export type JobResult<J extends Job> = J extends GramJob
+  ? Float32Array
+  : J extends SolveJob
+    ? SolveResult[]
+    : J extends EntangleJob
+      ? EntangleResultOf<J>
+      : undefined

@@ -46,6 +46,8 @@ export async function plan(
       ffParameters: sizes.ffParameters,
       experts: resolved.experts,
       pattern: resolved.pattern,
+      values: resolved.values.type,
+      ...('groupSize' in resolved.values ? { groupSize: resolved.values.groupSize } : {}),
       tokens: resolved.tokens,
       ...sizes.ff,
       artifactBytes: sizes.artifactBytes,
@@ -76,12 +78,13 @@ function rankRisk(model: OpenedModel, tokensPerExpert: number): string[] {
 
 function warnings(options: Resolved, sizes: ReturnType<typeof compressionSizes>, freeDiskBytes: number): string[] {
   const list: string[] = []
+  const groupSize = 'groupSize' in options.values ? options.values.groupSize : 0
   const growth = sizes.ff.ffBytesStored / sizes.ff.ffBytesDense
   if (growth > 1)
     list.push(`FF weights grow ${growth.toFixed(1)}x on disk: every expert is stored; one token reads one of them`)
   if (options.stockBody === 'fold')
     list.push(
-      `fold bodies: stock onnxruntime decodes all experts when it loads the model, about ${(foldPeakBytes(sizes.ffParameters, options.experts) / 1e9).toFixed(1)} GB of memory`,
+      `fold bodies: stock onnxruntime decodes all experts when it loads the model, about ${(foldPeakBytes(sizes.ffParameters, options.experts, groupSize) / 1e9).toFixed(1)} GB of memory`,
     )
   if (sizes.diskBytes > freeDiskBytes)
     list.push(`the disk has ${freeDiskBytes} bytes free, the run needs ${sizes.diskBytes}`)

@@ -88,7 +88,7 @@ export class PruneSide {
   /** A single cluster is solved one matrix per job, so that every thread has something to do. */
   private async solve(sum: Float32Array, tokens: number, label: string, keep: boolean): Promise<SideResult> {
     const lists = this.groups.length > 1 && keep ? [this.matrices] : this.matrices.map((matrix) => [matrix])
-    const { pattern, method, damping, dampingMax } = this.run.options
+    const { pattern, values, method, damping, dampingMax } = this.run.options
     const jobs = lists.map((matrices, i) =>
       this.run.runner.run({
         kind: 'solve',
@@ -98,6 +98,7 @@ export class PruneSide {
         sum: i < lists.length - 1 ? sum.slice() : sum,
         tokens,
         pattern,
+        values,
         method,
         damping,
         dampingMax,

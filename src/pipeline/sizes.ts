@@ -1,4 +1,6 @@
 import type { OpenedModel } from '../model/open.ts'
+import type { ValueForm, ValueType } from '../mixture/values.ts'
+import { scaleGroups } from '../prune/grid.ts'
 import { DTYPE_BYTES } from '../tensor/dtype.ts'
 import type { MatrixName } from './jobs.ts'
 import type { Resolved } from './options.ts'
@@ -16,12 +18,14 @@ export type Sizes = {
   readonly peakBytes: number
 }
 
+const VALUE_BITS: Readonly<Record<ValueType, number>> = { f16: 16, bf16: 16, int8: 8, int4: 4 }
+
 /** Node, onnxruntime and the tokenizer before any model is open. */
 const BASE_BYTES = 150e6
 /** onnxruntime and WebAssembly code and heaps of one worker. */
 const WORKER_BYTES = 60e6
 
-/** The sizes of compressing `model`: values are f16 under a bitmask (docs/formats.md). */
+/** The sizes of compressing `model`: kept weights under a bitmask (docs/formats.md). */
 export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
   const { hidden, ff, layers } = model.config
   const { pattern, experts } = options
@@ -32,7 +36,8 @@ export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
   const ffParameters = 3 * hidden * ff * layers
   const dense = model.weights.get(model.tensorName('gate', 0)).dtype
   const ffBytesDense = ffParameters * (DTYPE_BYTES as Record<string, number>)[dense]!
-  const perExpert = layers * MATRICES.reduce((sum, matrix) => sum + expertBytes(matrix, hidden, ff, keep), 0)
+  const perExpert =
+    layers * MATRICES.reduce((sum, matrix) => sum + expertBytes(matrix, hidden, ff, keep, options.values), 0)
   const ffBytesStored = perExpert * experts
   const routers = experts > 1 ? layers * 4 * experts * (hidden + 1 + (options.router === 'split' ? ff + 1 : 0)) : 0
   const artifactBytes = total - ffBytesDense + ffBytesStored + routers
@@ -47,10 +52,12 @@ export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
   }
 }
 
-/** Bitmask, f16 values and row offsets of one expert of one matrix. */
-function expertBytes(matrix: MatrixName, hidden: number, ff: number, keep: number): number {
+/** Bitmask, values, scales and row offsets of one expert of one matrix. */
+function expertBytes(matrix: MatrixName, hidden: number, ff: number, keep: number, form: ValueForm): number {
   const [outputs, inputs] = matrix === 'down_proj' ? [hidden, ff] : [ff, hidden]
-  return outputs * Math.ceil(inputs / 8) + Math.round(outputs * inputs * keep) * 2 + outputs * 8
+  const values = Math.round(outputs * inputs * keep * VALUE_BITS[form.type]) / 8
+  const scales = 'groupSize' in form ? 2 * outputs * scaleGroups(form, inputs) : 0
+  return outputs * Math.ceil(inputs / 8) + Math.ceil(values) + scales + outputs * 8
 }
 
 /** Hidden states and FF inputs of all tokens. */

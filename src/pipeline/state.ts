@@ -1,11 +1,15 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { IntegrityError, UsageError } from '../errors.ts'
+import type { TensorFile } from '../formats/safetensors/reader.ts'
 import { openSafetensors } from '../formats/safetensors/reader.ts'
 import { writeSafetensors } from '../formats/safetensors/writer.ts'
 import type { Router } from '../cluster/router.ts'
 import type { PackedExpert } from '../mixture/expert.ts'
+import type { ExpertStack } from '../mixture/stack.ts'
 import { expertAt, stackExperts } from '../mixture/stack.ts'
+import type { ValueForm } from '../mixture/values.ts'
+import { VALUE_DTYPES } from '../mixture/values.ts'
 import type { OpenedModel } from '../model/open.ts'
 import type { RawTensor } from '../tensor/dtype.ts'
 import { matOf } from '../tensor/mat.ts'
@@ -37,18 +41,20 @@ export type Fingerprint = Readonly<Record<string, string | number | boolean>>
 export class RunState {
   readonly folder: string
   private readonly model: OpenedModel
+  private readonly form: ValueForm
 
-  private constructor(out: string, model: OpenedModel) {
+  private constructor(out: string, model: OpenedModel, form: ValueForm) {
     this.folder = join(out, STATE_FOLDER)
     this.model = model
+    this.form = form
   }
 
   /**
    * Begins a run in `out`, or continues the one that was interrupted there. Throws UsageError when `out` holds anything
    * else and IntegrityError when the interrupted run had other inputs.
    */
-  static begin(out: string, model: OpenedModel, fingerprint: Fingerprint): RunState {
-    const state = new RunState(out, model)
+  static begin(out: string, model: OpenedModel, form: ValueForm, fingerprint: Fingerprint): RunState {
+    const state = new RunState(out, model, form)
     const runFile = join(state.folder, RUN_FILE)
     if (existsSync(runFile)) assertSameRun(out, JSON.parse(readFileSync(runFile, 'utf8')) as Fingerprint, fingerprint)
     else {
@@ -100,11 +106,7 @@ export class RunState {
       const experts = Object.fromEntries(
         MATRICES.map((matrix) => {
           const base = `${this.base(matrix, layer)}.experts`
-          const stack = {
-            mask: file.readBytes(`${base}.mask`),
-            values: new Uint16Array(file.readBytes(`${base}.values`).buffer),
-            rowOffsets: new BigInt64Array(file.readBytes(`${base}.row_offsets`).buffer),
-          }
+          const stack = readStack(file, base, this.form)
           const count = file.get(`${base}.mask`).shape[0]!
           return [matrix, Array.from({ length: count }, (_, e) => expertAt(stack, e, count))]
         }),
@@ -139,10 +141,15 @@ function addExperts(
   experts: readonly PackedExpert[],
   [outputs, inputs]: [number, number],
 ): void {
-  const { mask, values, rowOffsets } = stackExperts(experts)
+  const { form, mask, values, scales, rowOffsets } = stackExperts(experts)
   const rowBytes = Math.ceil(inputs / 8)
   tensors.set(`${base}.experts.mask`, { dtype: 'U8', shape: [experts.length, outputs, rowBytes], bytes: mask })
-  tensors.set(`${base}.experts.values`, { dtype: 'F16', shape: [values.length], bytes: bytesOf(values) })
+  const dtype = VALUE_DTYPES[form.type]
+  tensors.set(`${base}.experts.values`, { dtype, shape: [values.length], bytes: bytesOf(values) })
+  if (scales) {
+    const shape = [experts.length, outputs, scales.length / experts.length / outputs]
+    tensors.set(`${base}.experts.scales`, { dtype: 'F16', shape, bytes: bytesOf(scales) })
+  }
   tensors.set(`${base}.experts.row_offsets`, {
     dtype: 'I64',
     shape: [experts.length, outputs],
@@ -156,7 +163,20 @@ function addRouter(tensors: Map<string, RawTensor>, base: string, router: Router
   tensors.set(`${base}.bias`, { dtype: 'F32', shape: [bias.length], bytes: bytesOf(bias) })
 }
 
-function bytesOf(array: Uint16Array | BigInt64Array | Float32Array): Uint8Array {
+/** The stack that addExperts() wrote. */
+function readStack(file: TensorFile, base: string, form: ValueForm): ExpertStack {
+  const { buffer } = file.readBytes(`${base}.values`)
+  const array = { f16: Uint16Array, bf16: Uint16Array, int8: Int8Array, int4: Uint8Array }[form.type]
+  return {
+    form,
+    mask: file.readBytes(`${base}.mask`),
+    values: new array(buffer),
+    ...('groupSize' in form ? { scales: new Uint16Array(file.readBytes(`${base}.scales`).buffer) } : {}),
+    rowOffsets: new BigInt64Array(file.readBytes(`${base}.row_offsets`).buffer),
+  }
+}
+
+function bytesOf(array: ArrayBufferView): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
 }
 

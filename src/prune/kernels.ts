@@ -27,4 +27,34 @@ export type SolverKernels = {
     maskStride: number,
     scratch: number,
   ): number
+  chooseScales(
+    W: number,
+    scores: number,
+    threshold: number,
+    rows: number,
+    ld: number,
+    diagonal: number,
+    limit: number,
+    tries: number,
+    step: number,
+    scales: number,
+  ): void
+  eliminateOnGrid(
+    W: number,
+    W0: number,
+    removed: number,
+    rows: number,
+    ld: number,
+    R: number,
+    scores: number,
+    threshold: number,
+    diagonal: number,
+    n: number,
+    m: number,
+    mask: number,
+    maskStride: number,
+    scratch: number,
+    scales: number,
+    limit: number,
+  ): number
 }

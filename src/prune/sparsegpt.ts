@@ -1,13 +1,16 @@
 import { ShapeError, SolverError, UsageError } from '../errors.ts'
 import type { Blas } from '../tensor/blas.ts'
 import { Factorizer } from './factor.ts'
+import type { Grid } from './grid.ts'
+import { checkGrid } from './grid.ts'
 import { fullMask } from './mask.ts'
 import type { Triangular } from './operands.ts'
 import type { Pattern } from './pattern.ts'
 import { checkPattern } from './pattern.ts'
+import { chooseRowScales } from './scales.ts'
 import { sweepGroup } from './sweep.ts'
 import type { Workspace } from './workspace.ts'
-import { loadWeights, packMask, reserveWorkspace, storeWeights } from './workspace.ts'
+import { loadWeights, packMask, reserveWorkspace, storeScales, storeWeights } from './workspace.ts'
 
 export type FactorOptions = {
   /** λ: λ · mean(diag H) is added to the diagonal. @default 0.01 */
@@ -33,15 +36,19 @@ export type Factor = {
 }
 
 export type PruneOptions = {
+  /** Kept weights are rounded to this grid, and their errors go through H like those of pruned ones. @default none */
+  readonly grid?: Grid
   /** As in FactorOptions. @default 'W' */
   readonly name?: string
 }
 
 export type PruneOutcome = {
-  /** Ŵ (outputs, inputs) */
+  /** Ŵ (outputs, inputs); with a grid on it, up to the last bits of f32. */
   readonly weights: Float32Array
   /** (outputs, ⌈inputs / 8⌉), bit 0 first, 1 = kept; a kept weight may be 0. */
   readonly mask: Uint8Array
+  /** Scales of the grid (outputs, groups), f16 bits; only with a grid. */
+  readonly scales?: Uint16Array
   /** Pruned weights. */
   readonly zeros: number
   /** Σ err² = tr(Δ H Δᵀ), Δ = W − Ŵ over live inputs, H damped, no factor ½. */
@@ -58,7 +65,7 @@ export type Solver = {
   /**
    * SparseGPT (Frantar & Alistarh, arXiv 2301.00774, Algorithm 1) for W (outputs, inputs), not modified. Unstructured:
    * per block of 128 columns all weights whose score w²/U_jj² is at most that of rank ⌊count · sparsity⌋ go; n:m: per
-   * row and group the n lowest, ties to the lowest column. Sparsity 0 returns W itself, bit for bit.
+   * row and group the n lowest, ties to the lowest column. Sparsity 0 without a grid returns W itself, bit for bit.
    * Throws SolverError for weights that are not finite, ShapeError where shapes or the pattern do not fit.
    */
   prune(W: Float32Array, outputs: number, pattern: Pattern, options?: PruneOptions): Promise<PruneOutcome>
@@ -83,7 +90,7 @@ export function createSolver(blas: Blas, maxIn: number, maxOut: number): Solver 
       current = await climb(factorizer, H, inputs, options)
       return current.factor
     },
-    async prune(W, outputs, pattern, { name = 'W' } = {}) {
+    async prune(W, outputs, pattern, { name = 'W', grid } = {}) {
       if (!current) throw new UsageError(`Cannot prune ${name}: factor() comes first`)
       const { factor, triangular } = current
       const { inputs } = triangular
@@ -93,8 +100,9 @@ export function createSolver(blas: Blas, maxIn: number, maxOut: number): Solver 
             `${maxOut} outputs`,
         )
       checkPattern(pattern, inputs)
-      if (pattern.kind === 'unstructured' && pattern.sparsity === 0) return keepAll(W, outputs, inputs, name)
-      space = reserveWorkspace(triangular, outputs, space)
+      if (grid) checkGrid(grid)
+      else if (pattern.kind === 'unstructured' && pattern.sparsity === 0) return keepAll(W, outputs, inputs, name)
+      space = reserveWorkspace(triangular, outputs, grid, space)
       return sweep(space, blas, triangular, W, factor.deadInputs, pattern, name)
     },
   }
@@ -111,9 +119,11 @@ async function sweep(
 ): Promise<PruneOutcome> {
   if (!loadWeights(space, W, deadInputs)) assertFinite(W, space.inputs, name)
   let loss = 0
+  if (space.grid?.groupSize === 0) chooseRowScales(space, space.grid)
   for (const group of groups) loss += await sweepGroup(space, group, blas, pattern)
   if (!Number.isFinite(loss)) throw new SolverError(`Cannot prune ${name}: its weights left the range of f32`)
-  return { weights: storeWeights(space, W, deadInputs), ...packMask(space), loss }
+  const scales = space.grid ? { scales: storeScales(space, space.grid, name) } : {}
+  return { weights: storeWeights(space, W, deadInputs), ...packMask(space), ...scales, loss }
 }
 
 /** Factors with the smallest damping of the ladder that holds. */

@@ -1,10 +1,12 @@
-import { SolverError } from '../errors.ts'
 import type { Blas } from '../tensor/blas.ts'
+import { gridLimit } from './grid.ts'
 import type { Group } from './operands.ts'
 import type { Pattern } from './pattern.ts'
 import { COLUMN_BLOCK } from './pattern.ts'
+import { chooseScales, scaleRow } from './scales.ts'
 import type { Step } from './schedule.ts'
 import { LEAF } from './schedule.ts'
+import { selectThreshold } from './threshold.ts'
 import type { Slab, Workspace } from './workspace.ts'
 import { rowsOf } from './workspace.ts'
 
@@ -65,35 +67,6 @@ function columnBlocks(steps: readonly Step[]): { column: number; first: number; 
   return firsts.map((first, b) => ({ column: steps[first]!.begin, first, last: firsts[b + 1] ?? steps.length }))
 }
 
-/** Scores columns [begin, begin + columns) of the group over all outputs; the weights at or below the result go. */
-function selectThreshold(space: Workspace, group: Group, begin: number, columns: number, sparsity: number): number {
-  const { wasm, slabs, bins, outputs } = space
-  const { scoreColumns, clearCounters, countLowBits, findRank } = wasm.exports
-  clearCounters(bins)
-  let padding = 0
-  for (const { current, scores, ld, outputs: real } of slabs) {
-    scoreColumns(current + 4 * begin * ld, scores, columns, ld, space.diagonal + 4 * (group.begin + begin), bins)
-    padding += columns * (ld - real)
-  }
-  // The padding outputs score 0: they come first and shift the rank.
-  const upper = findRank(bins, Math.floor(columns * outputs * sparsity) + padding)
-  const bin = Math.floor(upper / 2 ** 32)
-  clearCounters(bins)
-  for (const { scores, ld } of slabs) countLowBits(scores, columns * ld, bin, bins)
-  const low = Math.floor(findRank(bins, upper % 2 ** 32) / 2 ** 32)
-  const threshold = floatOf(bin * 2 ** 15 + low)
-  // NaN scores are the last in the order of bit patterns, so a finite threshold has only finite numbers below it.
-  if (!Number.isFinite(threshold))
-    throw new SolverError(
-      `Cannot rank the weights of inputs ${group.begin + begin} and on: scores left the range of f32`,
-    )
-  return threshold
-}
-
-function floatOf(bits: number): number {
-  return new Float32Array(Uint32Array.of(bits).buffer)[0]!
-}
-
 /** Columns [begin, end) of the group, at most LEAF, for one slab in one kernel call. */
 function prune(
   space: Workspace,
@@ -104,7 +77,7 @@ function prune(
   pattern: Pattern,
   threshold: number,
 ): number {
-  const { eliminate, markHighest } = space.wasm.exports
+  const { eliminate, eliminateOnGrid, markHighest } = space.wasm.exports
   const { ld, current, D } = slab
   const column = group.begin + begin
   // Scores are kept for one column block at a time.
@@ -114,7 +87,7 @@ function prune(
   if (isWide && begin % pattern.m === 0)
     markHighest(current + 4 * begin * ld, scores, pattern.m, pattern.n, ld, diagonal)
   const { n, m } = pattern.kind === 'n:m' && !isWide ? pattern : { n: 0, m: 0 }
-  return eliminate(
+  const operands = [
     current + 4 * begin * ld,
     D + 4 * column * ld,
     removedRow(space, slab, begin),
@@ -129,5 +102,9 @@ function prune(
     space.mask + 4 * (slab.first * space.maskStride + column / LEAF),
     space.maskStride,
     space.scratch,
-  )
+  ] as const
+  if (!space.grid) return eliminate(...operands)
+  if (space.grid.groupSize > 0 && begin % space.grid.groupSize === 0)
+    chooseScales(space, slab, group, begin, space.grid, pattern, threshold)
+  return eliminateOnGrid(...operands, scaleRow(slab, space.grid, column), gridLimit(space.grid))
 }

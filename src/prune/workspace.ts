@@ -1,5 +1,7 @@
 import type { Wasm } from '../linalg/wasm.ts'
 import { instantiateWasm } from '../linalg/wasm.ts'
+import type { Grid } from './grid.ts'
+import { packScales, scaleGroups } from './grid.ts'
 import type { SolverKernels } from './kernels.ts'
 import type { Triangular } from './operands.ts'
 import { COLUMN_BLOCK } from './pattern.ts'
@@ -12,7 +14,8 @@ const MAX_SLAB = 832
 /** Outputs transposed at a time: their rows of W stay in cache. */
 const SLICE = 64
 const BINS = 65536
-const SCRATCH_FLOATS = 1536
+/** Of the larger kernel, eliminateOnGrid(). */
+const SCRATCH_FLOATS = 1552
 /** Rows that lie a multiple of 4 kB apart share cache sets and evict each other: such rows get one tile more. */
 const CACHE_STRIDE = 1024
 
@@ -31,6 +34,8 @@ export type Slab = {
   readonly current: number
   /** (column block, ld) */
   readonly scores: number
+  /** (scale groups, ld): scales of the grid; empty without one. */
+  readonly scales: number
 }
 
 /** WebAssembly memory of one sweep, addresses in bytes. */
@@ -39,6 +44,8 @@ export type Workspace = {
   readonly inputs: number
   readonly outputs: number
   readonly panelWidth: number
+  /** The grid that kept weights are rounded to, if any. */
+  readonly grid: Grid | undefined
   readonly slabs: readonly Slab[]
   /** (panel, widest slab): what was removed from the current weights. */
   readonly removed: number
@@ -56,9 +63,14 @@ export type Workspace = {
 
 /**
  * Lays out a sweep of (outputs, inputs): 4·inputs·outputs bytes, 4.7 kB per output, 400 bytes per input and 1 MB. Takes
- * the memory of `previous` when that is large enough. Throws ResourceError beyond 4 GiB.
+ * the memory of `previous` when that is large enough. Throws ResourceError beyond 4 GiB. A grid takes 4 bytes a scale.
  */
-export function reserveWorkspace(factor: Triangular, outputs: number, previous?: Workspace): Workspace {
+export function reserveWorkspace(
+  factor: Triangular,
+  outputs: number,
+  grid: Grid | undefined,
+  previous?: Workspace,
+): Workspace {
   const { inputs } = factor
   const count = Math.ceil(outputs / MAX_SLAB)
   const width = Math.ceil(outputs / count / TILE) * TILE
@@ -74,7 +86,12 @@ export function reserveWorkspace(factor: Triangular, outputs: number, previous?:
     mask: count * width * maskStride,
   }
   // Up to 3 rows more than inputs: the transpose works on 4 columns at a time.
-  const ofSlab = { D: (inputs + 3) * width, current: Math.min(GROUP, inputs) * width, scores: COLUMN_BLOCK * width }
+  const ofSlab = {
+    D: (inputs + 3) * width,
+    current: Math.min(GROUP, inputs) * width,
+    scores: COLUMN_BLOCK * width,
+    scales: (grid ? scaleGroups(grid, inputs) : 0) * width,
+  }
   const needed = bytesOf(shared) + count * bytesOf(ofSlab)
   const isEnough = previous !== undefined && previous.wasm.memory.buffer.byteLength >= needed + 2 * 65536
   const wasm = isEnough ? previous.wasm : instantiateWasm<SolverKernels>(needed)
@@ -87,7 +104,7 @@ export function reserveWorkspace(factor: Triangular, outputs: number, previous?:
     const ld = Math.ceil(some / TILE) * TILE
     return { first: s * width, outputs: some, ld, ...allocateAll(wasm, ofSlab) }
   })
-  return { wasm, inputs, outputs, panelWidth: factor.panelWidth, slabs, maskStride, stageStride, ...addresses }
+  return { wasm, inputs, outputs, panelWidth: factor.panelWidth, grid, slabs, maskStride, stageStride, ...addresses }
 }
 
 /** Bytes of some arrays of floats, with room for their alignment. */
@@ -167,6 +184,18 @@ export function packMask({ wasm, inputs, outputs, mask, maskStride }: Workspace)
   for (let i = 0; i < outputs; i++)
     packed.set(words.subarray(i * maskStride * 4, i * maskStride * 4 + rowBytes), i * rowBytes)
   return { mask: packed, zeros }
+}
+
+/** The scales of the grid (outputs, groups) as f16 bits. Throws SolverError where one does not fit. */
+export function storeScales(space: Workspace, grid: Grid, name: string): Uint16Array {
+  const groups = scaleGroups(grid, space.inputs)
+  const scales = new Float32Array(space.outputs * groups)
+  for (const slab of space.slabs) {
+    const rows = rowsOf(space, slab, slab.scales, 0, groups)
+    for (let g = 0; g < groups; g++)
+      for (let i = 0; i < slab.outputs; i++) scales[(slab.first + i) * groups + g] = rows[g * slab.ld + i]!
+  }
+  return packScales(scales, name)
 }
 
 /** A row length for `count` floats: whole tiles, and one more where rows would share cache sets. */

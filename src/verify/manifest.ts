@@ -7,6 +7,9 @@ const FORMAT_VERSION = 1
 /** Statistics of a 200-layer model with 256 experts take about 60 MB. */
 const MAX_MANIFEST_BYTES = 200_000_000
 
+/** What kept weights may be stored as. */
+const VALUE_TYPES = ['f16', 'bf16', 'int8', 'int4'] as const
+
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, '64 lower-case hex digits')
 /** A name in the artifact's folder: nothing that leads elsewhere. */
 const fileName = z
@@ -41,6 +44,8 @@ const manifestSchema = z.object({
     experts: count.min(1),
     router: z.enum(['none', 'shared', 'split']),
     sparsity: fraction,
+    values: z.enum(VALUE_TYPES).default('f16'),
+    groupSize: count.optional(),
     stockBody: z.enum(['stream', 'fold']),
   }),
   blocks: z.array(
@@ -70,10 +75,20 @@ export function readManifest(path: string): ArtifactManifest {
     throw new UnsupportedError(
       `Cannot read ${path}: formatVersion is ${version}, this version reads up to ${FORMAT_VERSION}: update spexpand`,
     )
+  assertKnownValues(path, json)
   const result = manifestSchema.safeParse(json)
   if (result.success) return result.data
   const { path: field, message } = result.error.issues[0]!
   throw new FormatError(`Cannot read ${path}: ${field.join('.') || 'the top level'}: ${message}`)
+}
+
+/** A value type of a later version is no damage: it deserves its own message. */
+function assertKnownValues(path: string, json: unknown): void {
+  const { values } = (json as { mixture?: { values?: unknown } } | null)?.mixture ?? {}
+  if (typeof values === 'string' && !VALUE_TYPES.some((type) => type === values))
+    throw new UnsupportedError(
+      `Cannot read ${path}: mixture.values is ${values}, this version reads ${VALUE_TYPES.join(', ')}: update spexpand`,
+    )
 }
 
 function parseJson(path: string): unknown {

@@ -179,8 +179,9 @@ describe('writeArtifact()', () => {
 })
 
 describe('foldPeakBytes()', () => {
-  it('is 25 bytes a weight with one expert and 33 with several', () => {
+  it('is 25 bytes a weight with one expert and 33 with several, 9 more with scales for groups', () => {
     expect(foldPeakBytes(1000, 1)).toBe(25_000)
     expect(foldPeakBytes(1000, 4)).toBe(132_000)
+    expect(foldPeakBytes(1000, 4, 128)).toBe(168_000)
   })
 })

@@ -44,9 +44,7 @@ it('expertAt() takes every expert out of a stack as it went in', () => {
         const experts = list.map(({ W, mask }) => packExpert(W, mask, n, k, 'test'))
         const stack = stackExperts(experts)
         expect(stack.values[0]).toBe(0)
-        experts.forEach(({ mask, values, rowStarts }, e) =>
-          expect(expertAt(stack, e, experts.length)).toEqual({ mask, values, rowStarts }),
-        )
+        experts.forEach(({ underflows: _, ...expert }, e) => expect(expertAt(stack, e, experts.length)).toEqual(expert))
       },
     ),
   )
