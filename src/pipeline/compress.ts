@@ -5,6 +5,7 @@ import { writeArtifact } from '../../export/artifact.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { openModel } from '../model/open.ts'
 import { createBlas } from '../runtime/blas.ts'
+import { nativeProducts } from '../runtime/native-products.ts'
 import { TOOL_VERSION } from '../version.ts'
 import type { Run } from './block.ts'
 import { compressBlock, embedAll, replayBlock } from './block.ts'
@@ -36,7 +37,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
     const windows = await calibrationText(model, resolved)
     watch.lap('load')
     const source = sourceHash(model)
-    const state = RunState.begin(options.out, model, fingerprint(resolved, windows, source))
+    const state = RunState.begin(options.out, model, resolved.values, fingerprint(resolved, windows, source))
     assertRoom(options.out, sizes.diskBytes)
     const { blocks, resumedBlocks } = await runBlocks(model, resolved, windows, state, watch.lap)
     resolved.onProgress?.({ stage: 'export', done: 0, total: 1 })
@@ -47,6 +48,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       out: options.out,
       blockFiles: blocks.map((_, layer) => state.blockFile(layer)),
       stockBody: resolved.stockBody,
+      values: resolved.values,
       toolVersion: TOOL_VERSION,
       source,
       options: manifestOptions(resolved, windows),
@@ -63,6 +65,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       ...sizes.ff,
       sparsity: meanSparsity(stats),
       resumedBlocks,
+      products: productsOf(resolved),
       wallMs: watch.totalMs(),
       stageMs: watch.stages(),
     }
@@ -81,7 +84,7 @@ async function runBlocks(
   state: RunState,
   lap: (stage: string) => void,
 ): Promise<Blocks> {
-  const pool = new WorkerPool(options.threads, { modelFolder: model.folder }, options.signal)
+  const pool = new WorkerPool(options.threads, { modelFolder: model.folder, native: options.native }, options.signal)
   const spool = join(state.folder, 'spool')
   const stores: RowStore[] = []
   try {
@@ -96,7 +99,7 @@ async function runBlocks(
       model,
       options,
       runner: pool,
-      blas: await createBlas(1),
+      blas: (options.native ? nativeProducts() : undefined) ?? (await createBlas(1)),
       hidden: store('hidden'),
       ffnIn: store('ffn-in'),
       nWindows: windows.nWindows,
@@ -172,6 +175,8 @@ function manifestOptions(options: Resolved, windows: Windows): Record<string, st
     method: options.method,
     experts: options.experts,
     ...(pattern.kind === 'unstructured' ? { sparsity: pattern.sparsity } : { pattern: `${pattern.n}:${pattern.m}` }),
+    values: options.values.type,
+    ...('groupSize' in options.values ? { groupSize: options.values.groupSize } : {}),
     router: options.router,
     tokens: windows.ids.length,
     sequenceLength: options.sequenceLength,
@@ -181,8 +186,14 @@ function manifestOptions(options: Resolved, windows: Windows): Record<string, st
     trueSequential: options.trueSequential,
     stockBody: options.stockBody,
     seed: options.seed,
+    products: productsOf(options),
     calibrationSha256: createHash('sha256').update(new Uint8Array(windows.ids.buffer)).digest('hex'),
   }
+}
+
+/** What the products of a run are computed with: part of the fingerprint, since their last bits differ. */
+function productsOf({ native }: Resolved): 'onnxruntime' | 'amx' {
+  return native && nativeProducts() ? 'amx' : 'onnxruntime'
 }
 
 function meanSparsity(blocks: readonly BlockStats[]): number {

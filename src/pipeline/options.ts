@@ -1,12 +1,19 @@
 import { availableParallelism, totalmem } from 'node:os'
 import { demoModelFolder } from '../../calibration/bundled.ts'
 import { UsageError } from '../errors.ts'
+import type { ValueForm } from '../mixture/values.ts'
+import { VALUE_TYPES } from '../mixture/values.ts'
+import { GROUP_SIZES } from '../prune/grid.ts'
 import { checkPattern } from '../prune/pattern.ts'
 import type { CompressOptions, Method, Pattern } from './types.ts'
 
 /** CompressOptions with every default filled in. */
 export type Resolved = Required<Pick<CompressOptions, ResolvedKey>> &
-  Pick<CompressOptions, 'onProgress' | 'signal' | 'text'> & { readonly pattern: Pattern; readonly method: Method }
+  Pick<CompressOptions, 'onProgress' | 'signal' | 'text'> & {
+    readonly pattern: Pattern
+    readonly method: Method
+    readonly values: ValueForm
+  }
 type ResolvedKey =
   | 'model'
   | 'experts'
@@ -18,6 +25,7 @@ type ResolvedKey =
   | 'minTokensPerExpert'
   | 'trueSequential'
   | 'stockBody'
+  | 'native'
   | 'seed'
   | 'threads'
   | 'memoryBytes'
@@ -48,6 +56,7 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
     ...(options.signal ? { signal: options.signal } : {}),
     method,
     pattern,
+    values: valueForm(options),
     experts: method === 'sparse-expansion' ? whole('experts', options.experts ?? 16, 1, MAX_EXPERTS) : 1,
     router: options.router ?? 'shared',
     tokens,
@@ -57,10 +66,26 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
     minTokensPerExpert: whole('min-tokens-per-expert', options.minTokensPerExpert ?? 1, 0),
     trueSequential: options.trueSequential ?? false,
     stockBody: options.stockBody ?? 'stream',
+    native: options.native ?? true,
     seed: whole('seed', options.seed ?? 0, 0),
     threads: whole('threads', options.threads ?? availableParallelism(), 1, 1024),
     memoryBytes: whole('memory', options.memoryBytes ?? Math.floor(totalmem() / 4), 1),
   }
+}
+
+/** Value type and group size. */
+function valueForm({ values: type = 'f16', groupSize }: Pick<CompressOptions, 'values' | 'groupSize'>): ValueForm {
+  if (!VALUE_TYPES.includes(type))
+    throw new UsageError(`Unknown values '${String(type)}': use one of ${VALUE_TYPES.join(', ')}`)
+  if (type === 'f16' || type === 'bf16') {
+    if (groupSize !== undefined)
+      throw new UsageError(`--group-size ${groupSize} with --values ${type}: only int8 and int4 have scales`)
+    return { type }
+  }
+  const size = groupSize ?? (type === 'int4' ? 128 : 0)
+  if (!GROUP_SIZES.includes(size))
+    throw new UsageError(`--group-size ${size}: wanted one of ${GROUP_SIZES.join(', ')} (0: one scale for a whole row)`)
+  return { type, groupSize: size }
 }
 
 function whole(name: string, value: number, min: number, max = Number.MAX_SAFE_INTEGER): number {

@@ -1,16 +1,20 @@
-import { GramAccumulator } from '../linalg/gram.ts'
-import { packExpert, unpackExpert } from '../mixture/expert.ts'
+import { createGram } from '../linalg/gram.ts'
+import type { PackedExpert } from '../mixture/expert.ts'
+import { packExpert, packOnGrid } from '../mixture/expert.ts'
+import { gridOf } from '../mixture/values.ts'
 import type { MaskOutcome } from '../prune/baselines.ts'
 import { magnitude, wanda } from '../prune/baselines.ts'
+import { roundToGrid } from '../prune/grid.ts'
 import { outputNorm, reconstructionLoss, undampedLoss } from '../prune/loss.ts'
 import type { Engine } from './engine.ts'
-import { eachChunk, floats, gatherRows, matrix } from './forward-jobs.ts'
+import { denseIntermediates, prunedIntermediates } from './ffn.ts'
+import { eachChunk, gatherRows } from './forward-jobs.ts'
 import type { GramJob, SolveJob, SolveResult } from './jobs.ts'
 
 /** Σ x xᵀ over the FF inputs or the intermediates of some rows. */
 export async function gram(engine: Engine, job: GramJob): Promise<Float32Array> {
   const { hidden: d, ff } = engine.model.config
-  const sum = new GramAccumulator(await engine.blas(), job.source === 'inputs' ? d : ff)
+  const sum = createGram(await engine.blas(), job.source === 'inputs' ? d : ff)
   const read = job.source === 'inputs' ? inputsOf(job, d) : await intermediatesOf(engine, job)
   await eachChunk(job.rows, async (rows) => sum.add(await read(rows)))
   return sum.finish()
@@ -26,15 +30,8 @@ async function intermediatesOf(engine: Engine, job: GramJob): Promise<(rows: Uin
   const { hidden: d, ff } = engine.model.config
   const { stored, pruned } = job
   if (stored) return async (rows) => gatherRows(stored, rows, ff)
-  const weights = pruned && {
-    gate: matrix(unpackExpert(pruned.gate, ff, d), ff, d),
-    up: matrix(unpackExpert(pruned.up, ff, d), ff, d),
-  }
-  const session = weights ? await engine.session('prunedIntermediate') : await engine.session('intermediate', job.layer)
-  return async (rows) => {
-    const { down_in } = await session.run({ x: matrix(gatherRows(job.ffnIn, rows, d), rows.length, d), ...weights })
-    return floats(down_in)
-  }
+  const map = pruned ? await prunedIntermediates(engine, pruned) : await denseIntermediates(engine, job.layer)
+  return async (rows) => map(gatherRows(job.ffnIn, rows, d), rows.length)
 }
 
 /** Prunes matrices of one layer that share an input, for one cluster of tokens. */
@@ -44,13 +41,13 @@ export async function solve(engine: Engine, job: SolveJob): Promise<SolveResult[
   for (let i = 0, scale = 2 / job.tokens; i < H.length; i++) H[i]! *= scale
   const name = `layer ${job.layer} ${job.matrices.join(' and ')} ${job.label} (${job.tokens} tokens, ${inputs} inputs)`
   const usesHessian = job.method === 'sparse-expansion' || job.method === 'sparsegpt'
-  const pruneOne = usesHessian ? await sparsegptOf(engine, job, H, inputs, name) : maskOf(engine, job, H, inputs)
+  const pruneOne = usesHessian ? await sparsegptOf(engine, job, H, inputs, name) : maskOf(engine, job, H, inputs, name)
   const results: SolveResult[] = []
   for (const matrixName of job.matrices) {
     const { W, G } = await engine.dense(matrixName, job.layer)
     const outputs = W.length / inputs
     const { outcome, loss, ...factor } = await pruneOne(W, outputs)
-    const { underflows, ...packed } = packExpert(outcome.weights, outcome.mask, outputs, inputs, name)
+    const { underflows, ...packed } = pack(outcome, job, outputs, inputs, name)
     results.push({
       matrix: matrixName,
       ...(job.keep ? { packed } : {}),
@@ -62,6 +59,18 @@ export async function solve(engine: Engine, job: SolveJob): Promise<SolveResult[
     })
   }
   return results
+}
+
+/** What a solve gives in the form that is stored. */
+function pack(
+  { weights, mask, scales }: MaskOutcome,
+  { values }: SolveJob,
+  outputs: number,
+  inputs: number,
+  name: string,
+): PackedExpert & { readonly underflows: number } {
+  if (!('groupSize' in values)) return packExpert(weights, mask, outputs, inputs, name, values.type)
+  return { ...packOnGrid(weights, mask, outputs, inputs, { grid: gridOf(values)!, scales: scales! }), underflows: 0 }
 }
 
 type PrunedMatrix = Pick<SolveResult, 'loss' | 'damping' | 'factorizations' | 'deadInputs'> & { outcome: MaskOutcome }
@@ -76,10 +85,11 @@ async function sparsegptOf(
   name: string,
 ): Promise<PruneOne> {
   const solver = await engine.solver()
-  const { damping, dampingMax, pattern } = job
+  const { damping, dampingMax, pattern, values } = job
+  const grid = gridOf(values)
   const factor = await solver.factor(H, inputs, { damping, dampingMax, name })
   return async (W, outputs) => {
-    const outcome = await solver.prune(W, outputs, pattern, { name })
+    const outcome = await solver.prune(W, outputs, pattern, { name, ...(grid ? { grid } : {}) })
     return {
       outcome,
       loss: undampedLoss(outcome.loss, W, outcome.weights, factor, inputs),
@@ -90,14 +100,16 @@ async function sparsegptOf(
   }
 }
 
-/** Wanda or magnitude: a mask, the kept weights as they are. */
-function maskOf(engine: Engine, job: SolveJob, H: Float32Array, inputs: number): PruneOne {
+/** Wanda or magnitude: a mask, the kept weights as they are or rounded to the nearest of the grid. */
+function maskOf(engine: Engine, job: SolveJob, H: Float32Array, inputs: number, name: string): PruneOne {
   const dead = deadInputs(H, inputs)
+  const grid = gridOf(job.values)
   return async (W, outputs) => {
-    const outcome =
+    const masked =
       job.method === 'wanda'
         ? wanda(W, outputs, inputNorms(H, inputs, job.tokens), job.pattern)
         : magnitude(W, outputs, inputs, job.pattern)
+    const outcome = grid ? { ...masked, ...roundToGrid(masked.weights, outputs, inputs, grid, name) } : masked
     const { loss } = await reconstructionLoss(await engine.blas(), W, outcome.weights, H, outputs, inputs)
     return { outcome, loss, damping: 0, factorizations: 0, deadInputs: dead }
   }

@@ -6,6 +6,9 @@ export type Pattern =
 /** The pruning methods; `sparsegpt` is `sparse-expansion` with one expert. */
 export type Method = 'sparse-expansion' | 'sparsegpt' | 'wanda' | 'magnitude'
 
+/** How kept weights are stored: as 16-bit floats, or as whole numbers on a grid with f16 scales. */
+export type ValueType = 'f16' | 'bf16' | 'int8' | 'int4'
+
 /** One step of a long run, for progress displays. `done` of `total` units of `stage` are finished. */
 export type Progress = {
   readonly stage: 'load' | 'calibrate' | 'cluster' | 'hessian' | 'solve' | 'propagate' | 'export' | 'evaluate'
@@ -34,6 +37,10 @@ export type CompressOptions = {
   readonly experts?: number
   /** @default { kind: 'unstructured', sparsity: 0.7 } */
   readonly pattern?: Pattern
+  /** How kept weights are stored. The solver rounds to int8 and int4 while it prunes. @default 'f16' */
+  readonly values?: ValueType
+  /** Inputs that share a scale, of int8 and int4: 32, 64, 128, or 0 for whole rows. @default 0 for int8, 128 for int4 */
+  readonly groupSize?: number
   /** 'shared': one router per FF layer; 'split': down has its own, on the intermediates. @default 'shared' */
   readonly router?: 'shared' | 'split'
   /** Calibration tokens. @default 131072 */
@@ -50,6 +57,8 @@ export type CompressOptions = {
   readonly trueSequential?: boolean
   /** Body of the portable functions in model.onnx. @default 'stream' */
   readonly stockBody?: 'stream' | 'fold'
+  /** Use the native products where they beat onnxruntime's (processors with AMX); the last bits differ. @default true */
+  readonly native?: boolean
   /** @default 0 */
   readonly seed?: number
   /** Worker threads. @default the processors this process may use */
@@ -106,6 +115,8 @@ export type CompressResult = {
   readonly ffBytesPerToken: number
   readonly sparsity: number
   readonly resumedBlocks: number
+  /** What the matrix products of the run were computed with. */
+  readonly products: 'onnxruntime' | 'amx'
   readonly wallMs: number
   /** Wall time per stage, ms. */
   readonly stageMs: Readonly<Record<string, number>>
@@ -121,8 +132,11 @@ export type PlanResult = {
   readonly ffParameters: number
   readonly experts: number
   readonly pattern: Pattern
+  readonly values: ValueType
+  /** Inputs that share a scale, 0 for whole rows; of int8 and int4 only. */
+  readonly groupSize?: number
   readonly tokens: number
-  /** FF weights in bytes: source dtype, and the artifact with all experts as f16 bitmask. */
+  /** FF weights in bytes: source dtype, and the artifact with all experts under their bitmask. */
   readonly ffBytesDense: number
   readonly ffBytesStored: number
   readonly ffBytesPerTokenDense: number
