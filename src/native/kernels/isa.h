@@ -1,0 +1,72 @@
+// What one instruction set offers. The drivers (sparse_matmul.cpp, neuron_ffn.cpp) are the same for all.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/stack.h"
+
+namespace spexpand {
+
+/** Weights that are stored dense. */
+enum class DenseType { f32, f16, bf16 };
+
+/** Most tokens that a row is decoded for at once; more go to the dense product. */
+constexpr long kFewTokens = 8;
+/** Rows of inputs are padded with zeros to a multiple of this. */
+constexpr long kPad = 128;
+
+/** The tokens' inputs, prepared once per call. */
+struct Inputs {
+  long padded;             // inputs, rounded up to kPad
+  const float* f32;        // (tokens, padded); Isa::splitsBf16 says in which order
+  // Rounded to int8 in blocks (accuracy level 4): x ≈ blockScales · rounded. See rounded.h.
+  const int8_t* rounded;   // (tokens, padded)
+  const float* blockScales;    // (tokens, padded / blockInputs)
+  const int32_t* corrections;  // (tokens, padded / stepInputs, 16): −128 · sums of four neighbours
+  long blockInputs;        // 32, 64 or 128
+};
+
+/** A few rows of one expert for a few tokens: y[tokens[t] · yStride + column + r] = W[row + r] · x[tokens[t]]. */
+struct RowsTask {
+  const Stack* stack;
+  long row;
+  long rows;
+  const Inputs* inputs;
+  const int64_t* tokens;
+  long tokenCount;  // 1 … kFewTokens
+  float* y;
+  long yStride;
+  long column;
+  void* scratch;    // rowScratchBytes(stack, inputs), aligned to 64
+};
+
+struct Isa {
+  const char* name;
+  /** bf16 values want the inputs of every 32 as the 16 even ones, then the 16 odd ones. */
+  bool splitsBf16;
+  /** f16 and bf16 values. */
+  void (*halfRows)(const RowsTask&);
+  /** int8 and int4 values times rounded inputs. */
+  void (*integerRows)(const RowsTask&);
+  /** One row of weights as f32; `out` has room for `padded` elements, those from K on become 0. */
+  void (*decodeRow)(const Stack&, long row, float* out, long padded, void* scratch);
+  float (*dot)(DenseType, const void* weights, const float* x, long count);
+  /** y += a · weights */
+  void (*axpy)(DenseType, float a, const void* weights, float* y, long count);
+};
+
+/** Room for the values of a row (f16, or unpacked bytes and 128 more) and for its scales per block and token. */
+static inline long rowScratchBytes(long padded) { return 2 * padded + 256 + kFewTokens * (padded / 32 + 16) * 4; }
+
+extern const Isa kScalar;
+#if defined(__x86_64__)
+extern const Isa kAvx2;
+extern const Isa kAvx512;
+#endif
+
+/** By name: "scalar", "avx2", "avx512". Null and an error where this processor or this build has no such thing. */
+const Isa* isaNamed(const char* name, Error& error);
+/** The best of this processor, or the one that the environment variable SPEXPAND_ISA names. */
+const Isa* chooseIsa(Error& error);
+
+}  // namespace spexpand

@@ -1,0 +1,56 @@
+#include "kernels/rounded.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "kernels/half.h"
+
+namespace spexpand {
+
+namespace {
+
+// Adding 1.5 · 2²³ leaves the nearest integer (ties to even) in the low bits: no call, and it vectorises everywhere.
+constexpr float kRounder = 12582912.0f;
+
+float largest(const float* x, long count) {
+  uint32_t most = 0;  // magnitudes order like their bits, NaN above all
+  for (long i = 0; i < count; i++) {
+    const uint32_t bits = floatToBits(x[i]) & 0x7fffffff;
+    most = bits > most ? bits : most;
+  }
+  return bitsToFloat(most);
+}
+
+float roundBlock(const float* x, long count, int8_t* rounded) {
+  const float most = largest(x, count);
+  if (!(most < INFINITY)) {
+    std::memset(rounded, 0, static_cast<size_t>(count));
+    return NAN;
+  }
+  // 127 / most overflows for tiny blocks; they count as zeros.
+  const float inverse = most > 1e-36f ? 127.0f / most : 0.0f;
+  for (long i = 0; i < count; i++)
+    rounded[i] = static_cast<int8_t>(static_cast<int32_t>(floatToBits(x[i] * inverse + kRounder)) -
+                                     static_cast<int32_t>(floatToBits(kRounder)));
+  return most > 1e-36f ? most / 127.0f : 0.0f;
+}
+
+void correctStep(const int8_t* rounded, long stepInputs, int32_t* corrections) {
+  for (long l = 0; l < 16; l++) {
+    int sum = 0;
+    for (long chunk = 0; chunk < stepInputs; chunk += 64)
+      for (long i = 0; i < 4; i++) sum += rounded[chunk + 4 * l + i];
+    corrections[l] = -128 * sum;
+  }
+}
+
+}  // namespace
+
+void roundInputs(const float* x, long padded, long blockInputs, int8_t* rounded, float* scales, int32_t* corrections) {
+  for (long block = 0; block < padded / blockInputs; block++)
+    scales[block] = roundBlock(x + block * blockInputs, blockInputs, rounded + block * blockInputs);
+  const long step = stepInputsOf(blockInputs);
+  for (long i = 0; i < padded / step; i++) correctStep(rounded + i * step, step, corrections + i * 16);
+}
+
+}  // namespace spexpand

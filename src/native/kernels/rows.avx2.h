@@ -1,0 +1,55 @@
+// What the AVX2 files share. Static, or in the namespace of the instruction set: nothing here may be linked elsewhere.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "kernels/isa.h"
+
+namespace spexpand::avx2 {
+
+// Bytes between what is read and what is asked for: what memory delivers in its latency. Hardware stops at page borders.
+constexpr long kAhead = 2048;
+
+static inline void prefetchAhead(const void* at) {
+  _mm_prefetch(static_cast<const char*>(at) + kAhead, _MM_HINT_T0);
+}
+
+/** Shuffles that lay packed values in the places of 8 mask bits; pruned places take 0 (index with the high bit). */
+struct Shuffles {
+  uint8_t bytes[256][8];
+  uint8_t words[256][16];
+};
+
+constexpr Shuffles makeShuffles() {
+  Shuffles all{};
+  for (int mask = 0; mask < 256; mask++) {
+    int next = 0;
+    for (int bit = 0; bit < 8; bit++) {
+      const bool isKept = mask >> bit & 1;
+      all.bytes[mask][bit] = static_cast<uint8_t>(isKept ? next : 0x80);
+      all.words[mask][2 * bit] = static_cast<uint8_t>(isKept ? 2 * next : 0x80);
+      all.words[mask][2 * bit + 1] = static_cast<uint8_t>(isKept ? 2 * next + 1 : 0x80);
+      next += isKept;
+    }
+  }
+  return all;
+}
+
+alignas(64) static constexpr Shuffles kShuffles = makeShuffles();
+
+static inline float sumOf(__m256 v) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+static inline __m256 widenBf16(__m128i halves) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
+void halfRows(const RowsTask& task);
+void integerRows(const RowsTask& task);
+
+}  // namespace spexpand::avx2

@@ -1,0 +1,181 @@
+#include "kernels/sparse_matmul.h"
+
+#include <cstring>
+
+#include "gemm/gemm.h"
+#include "kernels/groups.h"
+#include "kernels/half.h"
+#include "kernels/prepare.h"
+#include "kernels/scratch.h"
+
+namespace spexpand {
+
+namespace {
+
+// Up to this many tokens of an expert, decoding its rows again for every 8 is faster than a dense product.
+constexpr long kMostByRows = 16;
+// A panel of decoded rows stays in the second-level cache.
+constexpr long kPanelBytes = 1 << 19;
+// Work per call of the loop body: enough to hide its start, little enough to share evenly.
+constexpr long kLeastTaskBytes = 1 << 15;
+constexpr long kMostTaskBytes = 1 << 18;
+constexpr long kTasksWanted = 32;
+
+/** Rows of one expert for some of its tokens. */
+struct Task {
+  long firstToken;  // in Groups::order
+  long tokens;
+  long row;  // in the stack
+  long rows;
+};
+
+long bytesPerValue2(ValueType type) { return type == ValueType::int8 ? 2 : type == ValueType::int4 ? 1 : 4; }
+
+/** Bytes of weights in the rows [from, to) of the stack, which belong to one expert. */
+long rowBytes(const Stack& stack, long from, long to) {
+  const long values = stack.rowEnd(to - 1) - stack.rowBegin(from);
+  return (to - from) * (stack.maskBytes + stack.groups * 2) + values * bytesPerValue2(stack.type) / 2;
+}
+
+long panelRows(const Stack& stack, long padded) {
+  const long rows = kPanelBytes / (padded * 4) / 16 * 16;
+  const long least = rows < 16 ? 16 : rows;
+  return least < stack.outputs ? least : stack.outputs;
+}
+
+/** One past the last row of a task that begins with `from`: at least `bytes` of weights, whole sixteens of rows. */
+long endOfTask(const Stack& stack, long from, long end, long bytes) {
+  const auto endAfter = [&](long sixteens) { return from + sixteens * 16 < end ? from + sixteens * 16 : end; };
+  long low = 1;
+  long high = (end - from + 15) / 16;
+  while (low < high) {
+    const long middle = (low + high) / 2;
+    if (rowBytes(stack, from, endAfter(middle)) >= bytes) high = middle;
+    else low = middle + 1;
+  }
+  return endAfter(low);
+}
+
+/** Appends to `tasks`, or only counts when it is null. */
+long makeTasks(const Stack& stack, const Groups& groups, long padded, Task* tasks) {
+  long count = 0;
+  const auto add = [&](const Task& task) {
+    if (tasks) tasks[count] = task;
+    count++;
+  };
+  for (long g = 0; g < groups.count; g++) {
+    const long first = groups.begin[g];
+    const long tokens = groups.begin[g + 1] - first;
+    const long begin = groups.expert[g] * stack.outputs;
+    const long end = begin + stack.outputs;
+    if (tokens > kMostByRows) {
+      const long rows = panelRows(stack, padded);
+      for (long row = begin; row < end; row += rows) add({first, tokens, row, row + rows < end ? rows : end - row});
+      continue;
+    }
+    const long share = rowBytes(stack, begin, end) / kTasksWanted;
+    const long bytes = share < kLeastTaskBytes ? kLeastTaskBytes : share > kMostTaskBytes ? kMostTaskBytes : share;
+    for (long token = 0; token < tokens; token += kFewTokens) {
+      const long few = tokens - token < kFewTokens ? tokens - token : kFewTokens;
+      for (long row = begin; row < end;) {
+        const long next = endOfTask(stack, row, end, bytes);
+        add({first + token, few, row, next - row});
+        row = next;
+      }
+    }
+  }
+  return count;
+}
+
+struct Run {
+  const Isa& isa;
+  const SparseMatMul& product;
+  const Groups& groups;
+  const Prepared& prepared;
+  float* y;
+  bool isInteger;
+};
+
+bool byRows(const Run& run, const Task& task) {
+  const Stack& stack = *run.product.stack;
+  const long padded = run.prepared.inputs.padded;
+  void* scratch = threadScratch<10>(static_cast<size_t>(rowScratchBytes(padded) + padded * 4));
+  if (!scratch) return false;
+  const int64_t* tokens = run.groups.order + task.firstToken;
+  const long column = task.row % stack.outputs;
+  if (!run.isInteger || run.product.roundsInputs) {
+    const RowsTask rows{&stack, task.row, task.rows, &run.prepared.inputs, tokens, task.tokens, run.y, stack.outputs,
+                        column, scratch};
+    if (run.isInteger) run.isa.integerRows(rows);
+    else run.isa.halfRows(rows);
+    return true;
+  }
+  auto* weights = static_cast<float*>(scratch);
+  for (long r = 0; r < task.rows; r++) {
+    run.isa.decodeRow(stack, task.row + r, weights, padded, weights + padded);
+    for (long t = 0; t < task.tokens; t++)
+      run.y[tokens[t] * stack.outputs + column + r] =
+          run.isa.dot(DenseType::f32, weights, run.prepared.inputs.f32 + tokens[t] * padded, padded);
+  }
+  return true;
+}
+
+bool byPanel(const Run& run, const Task& task) {
+  const Stack& stack = *run.product.stack;
+  const long padded = run.prepared.inputs.padded;
+  auto* panel = static_cast<float*>(threadScratch<11>(static_cast<size_t>(task.rows * padded * 4 + padded + 512)));
+  auto* products = static_cast<float*>(threadScratch<12>(static_cast<size_t>(task.tokens * task.rows * 4)));
+  if (!panel || !products) return false;
+  for (long r = 0; r < task.rows; r++)
+    run.isa.decodeRow(stack, task.row + r, panel + r * padded, padded, panel + task.rows * padded);
+  spexpand_sgemm(false, true, task.tokens, task.rows, stack.inputs, 1, run.prepared.sorted + task.firstToken * padded,
+                 padded, panel, padded, 0, products, task.rows, false);
+  for (long t = 0; t < task.tokens; t++)
+    std::memcpy(run.y + run.groups.order[task.firstToken + t] * stack.outputs + task.row % stack.outputs,
+                products + t * task.rows, static_cast<size_t>(task.rows) * 4);
+  return true;
+}
+
+void narrow(const float* from, uint16_t* to, long count) {
+  for (long i = 0; i < count; i++) to[i] = floatToF16(from[i]);
+}
+
+}  // namespace
+
+bool checkExperts(const int64_t* expert, long tokens, long experts, Error& error) {
+  for (long t = 0; t < tokens; t++)
+    if (expert[t] < 0 || expert[t] >= experts)
+      return fail(error, "expert of token %ld is %lld, expected 0 to %ld", t, static_cast<long long>(expert[t]),
+                  experts - 1);
+  return true;
+}
+
+bool sparseMatMul(const Isa& isa, const Parallel& parallel, const SparseMatMul& product, Error& error) {
+  const Stack& stack = *product.stack;
+  if (product.tokens == 0) return true;
+  const auto outOfMemory = [&] { return fail(error, "Out of memory for %ld tokens", product.tokens); };
+  Groups groups;
+  if (!groupByExpert(product.expert, product.tokens, stack.experts, groups)) return outOfMemory();
+  const bool isInteger = stack.type == ValueType::int8 || stack.type == ValueType::int4;
+  Prepared prepared;
+  const Preparation preparation{&isa, &product, &groups, kMostByRows};
+  if (!prepareInputs(preparation, prepared)) return outOfMemory();
+  float* y = static_cast<float*>(product.y);
+  if (product.isHalf) y = static_cast<float*>(threadScratch<2>(static_cast<size_t>(product.tokens * stack.outputs * 4)));
+  const long count = makeTasks(stack, groups, prepared.inputs.padded, nullptr);
+  auto* tasks = static_cast<Task*>(threadScratch<3>(static_cast<size_t>(count) * sizeof(Task)));
+  if (!y || !tasks) return outOfMemory();
+  makeTasks(stack, groups, prepared.inputs.padded, tasks);
+
+  const Run run{isa, product, groups, prepared, y, isInteger};
+  bool isComplete = true;
+  parallelFor(parallel, static_cast<size_t>(count), [&](size_t i) {
+    const bool isDone = tasks[i].tokens > kFewTokens ? byPanel(run, tasks[i]) : byRows(run, tasks[i]);
+    if (!isDone) __atomic_store_n(&isComplete, false, __ATOMIC_RELAXED);
+  });
+  if (!isComplete) return outOfMemory();
+  if (product.isHalf) narrow(y, static_cast<uint16_t*>(product.y), product.tokens * stack.outputs);
+  return true;
+}
+
+}  // namespace spexpand

@@ -1,0 +1,31 @@
+// NeuronSubsetFFN: checks around kernels/neuron_ffn.h.
+#pragma once
+
+#include "kernels/neuron_ffn.h"
+#include "ops/ort_kernel.h"
+
+namespace spexpand {
+
+struct NeuronVariant {
+  bool isHalf;  // x and y
+  DenseType weights;
+
+  const char* name() const { return "NeuronSubsetFFN"; }
+};
+
+class NeuronKernel {
+ public:
+  NeuronKernel(const ort::Api& api, const NeuronVariant& variant) : api_(api), variant_(variant) {}
+
+  bool create(const ort::KernelInfo* info, Error& error);
+  bool compute(ort::KernelContext* context, Error& error);
+  const ort::Api& api() const { return api_; }
+  const NeuronVariant& variant() const { return variant_; }
+
+ private:
+  const ort::Api api_;
+  const NeuronVariant variant_;
+  const Isa* isa_ = nullptr;
+};
+
+}  // namespace spexpand

@@ -1,0 +1,49 @@
+// SparseExpertMatMul and SparseExpertMatMulInteger: checks around kernels/sparse_matmul.h.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "kernels/sparse_matmul.h"
+#include "ops/ort_kernel.h"
+
+namespace spexpand {
+
+/** One operator with its element types fixed; onnxruntime picks by the types of the node. */
+struct SparseVariant {
+  bool isInteger;
+  bool isHalf;  // x and y
+  ValueType values;
+
+  const char* name() const { return isInteger ? "SparseExpertMatMulInteger" : "SparseExpertMatMul"; }
+  size_t inputCount() const { return isInteger ? 6 : 5; }
+  size_t offsetsInput() const { return inputCount() - 1; }
+};
+
+/** A node: what does not change between runs is checked once, experts when they are first used. */
+class SparseKernel {
+ public:
+  SparseKernel(const ort::Api& api, const SparseVariant& variant) : api_(api), variant_(variant) {}
+
+  bool create(const ort::KernelInfo* info, Error& error);
+  bool compute(ort::KernelContext* context, Error& error);
+  const ort::Api& api() const { return api_; }
+  const SparseVariant& variant() const { return variant_; }
+
+ private:
+  bool readStack(const Tensor* tensors, Stack& stack, Error& error) const;
+  bool stackOf(ort::KernelContext* context, Stack& stack, Error& error) const;
+  bool verifyUsed(const Stack& stack, const int64_t* expert, int64_t tokens, Error& error);
+
+  const ort::Api api_;
+  const SparseVariant variant_;
+  const Isa* isa_ = nullptr;
+  int64_t bits_ = 0;
+  int64_t groupSize_ = 0;
+  int64_t accuracyLevel_ = 0;
+  bool isConstant_ = false;
+  Stack stack_ = {};
+  std::unique_ptr<std::atomic<bool>[]> verified_;  // (experts), for a constant stack
+};
+
+}  // namespace spexpand
