@@ -5,6 +5,9 @@ import { normalDensity, normalQuantile } from './normal.ts'
 /** A distance from counts, and how far the exact one may be from it whatever the outputs did inside their bins. */
 export type StreamedDistance = { readonly distance: number; readonly bound: number }
 
+/** Over so short a range of quantiles Φ⁻¹ is a line to 1e-4 of its length. */
+const STRAIGHT = 0.01
+
 /**
  * The streaming form of wassersteinToNormal(): W₁ = ∫₀¹ |F⁻¹(p) − Φ⁻¹(p)| dp with F⁻¹ linear inside every bin. `counts`
  * of one neuron from `at` on, n outputs in all. Moving every output inside its bin moves W₁ by at most `bound`, the mean
@@ -23,24 +26,21 @@ export function histogramToNormal(
   let distance = 0
   let widths = 0
   let below = 0
+  let p0 = 0
   let q0 = -Infinity
-  let density0 = 0
   for (let b = 0; b < BINS; b++) {
     const count = counts[at + b]!
     if (count === 0) continue
     below += count
-    const p = count / n
-    const q1 = below === n ? Infinity : normalQuantile(below / n)
-    const density1 = densityAt(q1)
+    const p1 = below / n
+    const q1 = normalQuantile(p1)
     const z0 = EDGES[b]! * unit + shift
     const z1 = EDGES[b + 1]! * unit + shift
-    const inBin = { z0, z1, q0, q1, p0: (below - count) / n, p1: below / n }
-    // ∫Φ⁻¹ over [p0, p1] is φ(q0) − φ(q1), exactly, also in the infinite tails.
-    if ((z0 - q0) * (z1 - q1) >= 0) distance += Math.abs((p * (z0 + z1)) / 2 - (density0 - density1))
-    else distance += q1 - q0 > 4 * (z1 - z0) ? atomArea(inBin) : p * meanAbsolute(z0 - q0, z1 - q1)
-    widths += p * (z1 - z0)
+    if (q1 - q0 < STRAIGHT) distance += (p1 - p0) * meanAbsolute(z0 - q0, z1 - q1)
+    else distance += bentArea(z0, z1, q0, q1, p0, p1)
+    widths += (p1 - p0) * (z1 - z0)
+    p0 = p1
     q0 = q1
-    density0 = density1
   }
   // The end bins also hold what lies beyond them, nobody knows how far.
   const clipped = counts[at]! + counts[at + BINS - 1]! > 0
@@ -93,14 +93,14 @@ export function coarseHistogram(
   return shares
 }
 
-type Bin = { z0: number; z1: number; q0: number; q1: number; p0: number; p1: number }
-
 /**
- * ∫|z − Φ⁻¹(p)| dp over [p0, p1] for outputs that are all about z, where Φ⁻¹ passes z and is too bent (or infinite) to be
- * taken for a line: c (2p* − p0 − p1) − φ(q0) − φ(q1) + 2 φ(c), p* = Φ(c).
+ * ∫|z − Φ⁻¹(p)| dp over [p0, p1] where Φ⁻¹ is too bent, or infinite, to be taken for a line. Where it does not pass z, by
+ * ∫Φ⁻¹ = φ(q0) − φ(q1), exactly; where it passes an atom at c, c (2p* − p0 − p1) − φ(q0) − φ(q1) + 2 φ(c), p* = Φ(c).
  */
-function atomArea({ z0, z1, q0, q1, p0, p1 }: Bin): number {
+function bentArea(z0: number, z1: number, q0: number, q1: number, p0: number, p1: number): number {
   const c = (z0 + z1) / 2
+  if ((z0 - q0) * (z1 - q1) >= 0) return Math.abs(c * (p1 - p0) - (densityAt(q0) - densityAt(q1)))
+  if (q1 - q0 <= 4 * (z1 - z0)) return (p1 - p0) * meanAbsolute(z0 - q0, z1 - q1)
   let low = p0
   let high = p1
   for (let step = 0; step < 50; step++) {

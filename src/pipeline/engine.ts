@@ -9,15 +9,19 @@ import {
   intermediateWithWeightsModel,
   matMulModel,
 } from '../graph/models.ts'
+import { measureModel } from '../graph/measure.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { assertFinite, openModel } from '../model/open.ts'
 import { weightGram } from '../prune/loss.ts'
 import type { Solver } from '../prune/sparsegpt.ts'
 import { createSolver } from '../prune/sparsegpt.ts'
 import { createBlas } from '../runtime/blas.ts'
+import type { NativeProducts } from '../runtime/native-products.ts'
+import { nativeProducts } from '../runtime/native-products.ts'
 import type { Session } from '../runtime/session.ts'
 import { createSession } from '../runtime/session.ts'
 import type { Blas } from '../tensor/blas.ts'
+import { entangleJob } from './entangle-work.ts'
 import { attention, denseFfn, embed, intermediate, propagate, propagateDown } from './forward-jobs.ts'
 import type { EngineInit, Job, MatrixName } from './jobs.ts'
 import { ROLES } from './jobs.ts'
@@ -34,6 +38,7 @@ export type SessionKind =
   | 'prunedFfn'
   | 'prunedIntermediate'
   | 'matMul'
+  | 'measure'
 
 /** What one thread keeps between jobs: the opened model, sessions of the current layer, the solver's memory. */
 export class Engine {
@@ -41,11 +46,14 @@ export class Engine {
   private readonly sessions = new Map<SessionKind, { layer: number; session: Promise<Session> }>()
   private readonly denseMatrices = new Map<MatrixName, { W: Float32Array; G: Float32Array }>()
   private denseLayer = -1
+  /** Products on matrix units, where they are there and wanted. */
+  readonly native: NativeProducts | undefined
   private blasReady: Promise<Blas> | undefined
   private solverReady: Promise<Solver> | undefined
 
   constructor(init: EngineInit) {
     this.model = openModel(init.modelFolder)
+    this.native = init.native ? nativeProducts() : undefined
   }
 
   /** Runs one job; `transfer` lists buffers of the result that are handed over instead of copied. */
@@ -75,6 +83,8 @@ export class Engine {
       }
       case 'solve':
         return { result: await solve(this, job), transfer: [] }
+      default:
+        return { result: await entangleJob(this, job), transfer: [] }
     }
   }
 
@@ -108,7 +118,7 @@ export class Engine {
 
   /** Matrix products on this thread. */
   blas(): Promise<Blas> {
-    this.blasReady ??= createBlas(1)
+    this.blasReady ??= this.native ? Promise.resolve(this.native) : createBlas(1)
     return this.blasReady
   }
 
@@ -135,6 +145,8 @@ export class Engine {
         return intermediateWithWeightsModel(this.model.config.activation)
       case 'matMul':
         return matMulModel()
+      case 'measure':
+        return measureModel(this.model, layer)
     }
   }
 }

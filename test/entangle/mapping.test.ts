@@ -33,7 +33,7 @@ describe('drawPairs()', () => {
   })
 
   it('gives every token the same chance', () => {
-    const hits = new Array<number>(10).fill(0)
+    const hits = Array.from({ length: 10 }, () => 0)
     for (let seed = 0; seed < 2000; seed++) for (const i of drawPairs(10, 2, seed).first) hits[i]!++
     // 400 expected, standard deviation 18: 6 of them.
     for (const count of hits) expect(Math.abs(count - 400)).toBeLessThan(108)
@@ -78,6 +78,16 @@ describe('mappingDifficulty()', () => {
 
 describe('median()', () => {
   it('is the middle, or the mean of both middles', () => {
-    expect([median([1, 2, 9]), median([1, 2, 4, 9]), median([])]).toEqual([2, 3, NaN])
+    expect([[1, 9, 2], [9, 1, 4, 2], []].map((list) => median(Float32Array.from(list)))).toEqual([2, 3, NaN])
+  })
+
+  it('equals the median of sorted numbers', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: -9, max: 9 }), { minLength: 1, maxLength: 50 }), (list) => {
+        const sorted = list.toSorted((a, b) => a - b)
+        const wanted = (sorted[(list.length - 1) >> 1]! + sorted[list.length >> 1]!) / 2
+        expect(median(Float32Array.from(list))).toBe(wanted)
+      }),
+    )
   })
 })
