@@ -1,7 +1,7 @@
 // Builds the native parts with the system's C++ compiler (no node-gyp, nothing downloaded):
 //   dist/native/libspexpand_ops.so   custom operators for onnxruntime   (kernels/ ops/ gemm/)
 //   dist/native/spexpand.node        addon: products and sessions       (addon/ gemm/)
-// --optional: without a compiler say so and succeed; everything works without them, slower.
+// --optional: where they cannot be built say so and succeed; everything works without them, slower.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -30,12 +30,14 @@ const LIBRARIES = [
 ]
 
 if (spawnSync(compiler, ['--version']).status !== 0) {
-  const note = `No C++ compiler ("${compiler}"): the native kernels are not built; install g++ or clang (or set CXX), then npm run build:native`
-  console.error(note)
-  process.exit(process.argv.includes('--optional') ? 0 : 4)
+  stop(`no C++ compiler ("${compiler}"): install g++ or clang (or set CXX), then npm run build:native`)
 }
 mkdirSync(objects, { recursive: true })
-const newestHeader = Math.max(0, ...sources(['.h'], readdirSync(here)).map(modified), modified(fileURLToPath(import.meta.url)))
+const newestHeader = Math.max(
+  0,
+  ...sources(['.h'], readdirSync(here)).map(modified),
+  modified(fileURLToPath(import.meta.url)),
+)
 for (const library of LIBRARIES) await build(library)
 
 async function build({ file, folders, flags }) {
@@ -45,7 +47,16 @@ async function build({ file, folders, flags }) {
   const target = join(out, file)
   if (existsSync(target) && compiled.every((object) => modified(object) <= modified(target))) return
   const partial = `${target}.${process.pid}.partial`
-  await run([...COMMON, '-shared', ...compiled, '-o', partial, ...flags, '-lpthread', ...(process.platform === 'linux' ? ['-ldl'] : [])])
+  await run([
+    ...COMMON,
+    '-shared',
+    ...compiled,
+    '-o',
+    partial,
+    ...flags,
+    '-lpthread',
+    ...(process.platform === 'linux' ? ['-ldl'] : []),
+  ])
   renameSync(partial, target)
 }
 
@@ -68,7 +79,11 @@ function sources(extensions, folders) {
   return folders
     .map((folder) => join(here, folder))
     .filter((folder) => existsSync(folder) && statSync(folder).isDirectory())
-    .flatMap((folder) => readdirSync(folder).sort().map((name) => join(folder, name)))
+    .flatMap((folder) =>
+      readdirSync(folder)
+        .sort()
+        .map((name) => join(folder, name)),
+    )
     .filter((path) => extensions.some((extension) => path.endsWith(extension)))
 }
 
@@ -76,14 +91,19 @@ function sources(extensions, folders) {
 function nodeIncludes() {
   const folder = join(dirname(process.execPath), '..', 'include', 'node')
   if (!existsSync(join(folder, 'node_api.h'))) {
-    console.error(`No Node-API headers (${join(folder, 'node_api.h')}): install those of Node ${process.version}, for example libnode-dev`)
-    process.exit(process.argv.includes('--optional') ? 0 : 4)
+    stop(`no Node-API headers (${folder}/node_api.h): install those of Node ${process.version}, e.g. libnode-dev`)
   }
   return [`-isystem${folder}`]
 }
 
 function addonLinkFlags() {
   return process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : []
+}
+
+/** Says why there are no native kernels, and ends. */
+function stop(why) {
+  console.error(`The native kernels are not built: ${why}`)
+  process.exit(process.argv.includes('--optional') ? 0 : 4)
 }
 
 function modified(path) {
@@ -107,8 +127,7 @@ function run(args) {
   return new Promise((resolve) => {
     spawn(compiler, args, { stdio: 'inherit' }).on('close', (status) => {
       if (status === 0) return resolve()
-      console.error(`Cannot build the native kernels: ${compiler} ${args.join(' ')} ended with ${status}`)
-      process.exit(1)
+      stop(`${compiler} ${args.join(' ')} ended with ${status}`)
     })
   })
 }
