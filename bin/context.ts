@@ -1,4 +1,14 @@
-import type { compress, doctor, evaluate, forwardFile, generate, inspect, plan, pruneMatrixFile } from '../src/index.ts'
+import type {
+  compress,
+  doctor,
+  evaluate,
+  forwardFile,
+  generate,
+  inspect,
+  plan,
+  pruneMatrixFile,
+  verify,
+} from '../src/index.ts'
 
 /** The library calls that the commands make; tests put their own here. */
 export type Library = {
@@ -9,6 +19,7 @@ export type Library = {
   readonly forwardFile: typeof forwardFile
   readonly doctor: typeof doctor
   readonly generate: typeof generate
+  readonly verify: typeof verify
   readonly pruneMatrixFile: typeof pruneMatrixFile
 }
 

@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander'
 import type { ErrorKind } from '../src/errors.ts'
-import { EXIT_CODES, SpexpandError } from '../src/errors.ts'
+import { EXIT_CODES, GateError, SpexpandError } from '../src/errors.ts'
 
 /** An error as the command line tells it: its kind, its exit code, one line, and for bugs where it happened. */
 export type Failure = {
@@ -8,6 +8,8 @@ export type Failure = {
   readonly code: number
   readonly message: string
   readonly stack?: string
+  /** What was measured, where a gate failed: it is told beside the error. */
+  readonly result?: object
 }
 
 // System errors that a file operation may throw anywhere: a path the user gave, or a machine that is full.
@@ -32,6 +34,7 @@ const SYSTEM_KINDS: Readonly<Record<string, ErrorKind>> = {
 /** Sorts whatever was thrown into one of the kinds; what fits none is a bug and keeps its stack. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof CommanderError) return failure('usage', commanderMessage(error))
+  if (error instanceof GateError) return { ...failure(error.kind, oneLine(error.message)), result: error.result }
   if (error instanceof SpexpandError && error.kind !== 'bug') return failure(error.kind, oneLine(error.message))
   if (!(error instanceof Error)) return { ...failure('bug', oneLine(String(error))), stack: String(error) }
   if (error.name === 'AbortError') return failure('interrupted', 'Stopped before the work was done')
@@ -49,8 +52,8 @@ export function failureText({ kind, message, stack }: Failure): string {
 }
 
 /** The object for standard output under --json. */
-export function failureJson({ kind, message }: Failure): { error: { kind: ErrorKind; message: string } } {
-  return { error: { kind, message } }
+export function failureJson({ kind, message, result }: Failure): { error: { kind: ErrorKind; message: string } } {
+  return { ...result, error: { kind, message } }
 }
 
 function failure(kind: ErrorKind, message: string): Failure {

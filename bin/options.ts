@@ -132,10 +132,10 @@ export function addThreadsOption(command: Command): Command {
 }
 
 /** --provider: what computes; another one is never taken instead. */
-export function addProviderOption(command: Command): Command {
+export function addProviderOption(command: Command, otherwise = 'cpu'): Command {
   return command.option(
     '--provider <name>',
-    `what computes: ${PROVIDERS.join(', ')} (default: cpu)`,
+    `what computes: ${PROVIDERS.join(', ')} (default: ${otherwise})`,
     choice('--provider', PROVIDERS),
   )
 }

@@ -8,6 +8,7 @@ import { addGenerateCommand } from './commands/generate.ts'
 import { addInspectCommand } from './commands/inspect.ts'
 import { addPlanCommand } from './commands/plan.ts'
 import { addPruneMatrixCommand } from './commands/prune-matrix.ts'
+import { addVerifyCommand } from './commands/verify.ts'
 import type { Context } from './context.ts'
 import { EXIT_CODES_HELP } from './report/exit-codes.ts'
 
@@ -39,6 +40,7 @@ export function createProgram(context: Context): Command {
   addPlanCommand(program, context)
   addInspectCommand(program, context)
   addEvalCommand(program, context)
+  addVerifyCommand(program, context)
   addGenerateCommand(program, context)
   addForwardCommand(program, context)
   addPruneMatrixCommand(program, context)

@@ -15,6 +15,9 @@ const VERBS: Readonly<Record<Progress['stage'], string>> = {
   propagate: 'propagate',
   export: 'export',
   evaluate: 'evaluate',
+  check: 'check',
+  compare: 'compare',
+  time: 'time',
 }
 
 /** A bar on a terminal, one line a block elsewhere, nothing under --quiet. */

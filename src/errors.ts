@@ -84,6 +84,17 @@ export class SolverError extends SpexpandError {
   }
 }
 
+/** A measurement missed a limit that was set for it; `result` is what was measured (exit 7). */
+export class GateError extends SpexpandError {
+  readonly result: object
+
+  constructor(message: string, result: object, options?: { cause?: unknown }) {
+    super('gate', message, options)
+    this.name = 'GateError'
+    this.result = result
+  }
+}
+
 /** Files that changed or do not belong together: checksums, fingerprints (exit 8). */
 export class IntegrityError extends SpexpandError {
   constructor(message: string, options?: { cause?: unknown }) {

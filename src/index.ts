@@ -41,6 +41,8 @@ export type {
   TextSource,
   ValueType,
 } from './pipeline/types.ts'
+export { verify } from './pipeline/verify.ts'
+export type { Gate, VerifyOptions, VerifyResult } from './pipeline/verify-types.ts'
 export { pruneMatrix } from './prune/prune-matrix.ts'
 export { createBlas } from './runtime/blas.ts'
 export { registerProvider } from './runtime/provider.ts'

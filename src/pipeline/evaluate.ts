@@ -76,8 +76,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
 }
 
 /** The dense model to compare with: the one given, or the embedded demo model if the artifact was made from it. */
-function openDense(
-  options: EvaluateOptions,
+export function openDense(
+  options: Pick<EvaluateOptions, 'model' | 'dense'>,
   source: { readonly name: string; readonly sha256: string },
 ): { model: OpenedModel } | { missing: string } {
   const folder = options.dense ?? demoModelFolder()

@@ -11,7 +11,18 @@ export type ValueType = 'f16' | 'bf16' | 'int8' | 'int4'
 
 /** One step of a long run, for progress displays. `done` of `total` units of `stage` are finished. */
 export type Progress = {
-  readonly stage: 'load' | 'calibrate' | 'cluster' | 'hessian' | 'solve' | 'propagate' | 'export' | 'evaluate'
+  readonly stage:
+    | 'load'
+    | 'calibrate'
+    | 'cluster'
+    | 'hessian'
+    | 'solve'
+    | 'propagate'
+    | 'export'
+    | 'evaluate'
+    | 'check'
+    | 'compare'
+    | 'time'
   readonly done: number
   readonly total: number
   /** Decoder block the stage works on (0-based) and their number, where it has one. */

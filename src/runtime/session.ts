@@ -40,6 +40,8 @@ export type SessionOptions = {
    * thread, where there is nobody to wait for. @default threads > 1
    */
   readonly spinning?: boolean
+  /** Let idle threads stop spinning when a run ends: for sessions that take turns. @default false */
+  readonly takesTurns?: boolean
 }
 
 /** A loaded model, ready to run. */
@@ -103,6 +105,7 @@ function toOrtOptions(options: SessionOptions, provider: Provider): InferenceSes
       session: {
         disable_prepacking: options.prepack === false ? '1' : '0',
         intra_op: { allow_spinning: spinning ? '1' : '0' },
+        ...(options.takesTurns ? { force_spinning_stop: '1' } : {}),
         ...(options.folder === undefined ? {} : { model_external_initializers_file_folder_path: options.folder }),
       },
     },

@@ -7,6 +7,8 @@ import { createSession } from '../runtime/session.ts'
 export type Decoder = {
   /** Appends tokens to the sequence and gives the logits (vocab) after the last of them. */
   step(ids: readonly number[]): Promise<Float32Array>
+  /** A new sequence in one run: the logits (tokens, vocab) after each of its tokens. */
+  all(ids: readonly number[]): Promise<Float32Array>
   /** Tokens of the sequence so far. */
   readonly length: number
   readonly vocab: number
@@ -24,6 +26,8 @@ export type DecoderOptions = {
   readonly threads: number
   /** @default 'cpu' */
   readonly provider?: Provider
+  /** Passed on to createSession(). @default false */
+  readonly takesTurns?: boolean
 }
 
 /** Keys by which a cache grows: GroupQueryAttention costs more the longer its buffer is, and growing copies it. */
@@ -56,10 +60,16 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
       let logits: Float32Array = new Float32Array(0)
       for (let at = 0; at < ids.length; at += perRun) {
         const piece = ids.slice(at, at + perRun)
-        logits = await runStep(session, cache, piece, length)
+        const rows = await runStep(session, cache, piece, length)
+        logits = rows.subarray(rows.length - shape.vocab)
         length += piece.length
       }
       return logits
+    },
+    async all(ids) {
+      cache.reset()
+      length = ids.length
+      return runStep(session, cache, ids, 0)
     },
     reset() {
       length = 0
@@ -69,6 +79,7 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
   }
 }
 
+/** Logits (tokens, vocab) of a piece behind `past` tokens. */
 async function runStep(session: Session, cache: Cache, ids: readonly number[], past: number): Promise<Float32Array> {
   const total = past + ids.length
   const { feeds, fetches } = cache.prepare(past, total)
@@ -81,8 +92,7 @@ async function runStep(session: Session, cache: Cache, ids: readonly number[], p
     fetches,
   )
   cache.keep(results)
-  const logits = results['logits']!.data as Float32Array
-  return logits.subarray(logits.length - logits.length / ids.length)
+  return results['logits']!.data as Float32Array
 }
 
 type CacheShape = { readonly name: string; readonly heads: number; readonly headDim: number }

@@ -1,6 +1,7 @@
 import { FormatError, InterruptedError, SolverError, UsageError } from '../errors.ts'
 import type { Model } from '../formats/onnx/types.ts'
 import type { Quality } from '../pipeline/types.ts'
+import type { Provider } from '../runtime/session.ts'
 import { openArtifact, readGraph } from './artifact.ts'
 import type { HiddenSource, WindowIds } from './hidden.ts'
 import { graphHiddenSource } from './hidden.ts'
@@ -27,6 +28,8 @@ export type GraphEvaluation = {
    */
   readonly dense?: HiddenSource
   readonly threads: number
+  /** What computes the body of the graph; the head, which compression leaves as it is, is always computed by 'cpu'. @default 'cpu' */
+  readonly provider?: Provider
   /** Bytes of one intermediate (tokens, ff) of a run; every run decodes the experts anew. @default 50e6 */
   readonly activationBytes?: number
   /** Hears the windows done and in all. */
@@ -48,10 +51,10 @@ export async function evaluateArtifact(options: Omit<GraphEvaluation, 'graph'>):
  * Throws FormatError for ids outside the vocabulary, SolverError when the graph gives NaN, InterruptedError after an abort.
  */
 export async function evaluateGraph(options: GraphEvaluation): Promise<GraphQuality> {
-  const { graph, folder, windows, dense, threads } = options
+  const { graph, folder, windows, dense, threads, provider = 'cpu' } = options
   const { head } = splitBeforeHead(graph, `the graph of ${folder}`)
   assertWindows(windows, head.vocab)
-  const source = await graphHiddenSource(graph, { folder, threads })
+  const source = await graphHiddenSource(graph, { folder, threads, provider })
   let scorer: Scorer | undefined
   try {
     scorer = await createScorer(graph, head, { folder, threads, withDense: dense !== undefined })

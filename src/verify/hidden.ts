@@ -1,7 +1,7 @@
 import { FormatError } from '../errors.ts'
 import { encodeModel } from '../formats/onnx/encode.ts'
 import type { Model, ValueInfo } from '../formats/onnx/types.ts'
-import type { Tensor } from '../runtime/session.ts'
+import type { Provider, Tensor } from '../runtime/session.ts'
 import { createSession } from '../runtime/session.ts'
 import { splitBeforeHead } from './split.ts'
 
@@ -24,7 +24,7 @@ export type HiddenSource = {
  */
 export async function graphHiddenSource(
   model: Model,
-  options: { readonly folder: string; readonly threads: number },
+  options: { readonly folder: string; readonly threads: number; readonly provider?: Provider },
 ): Promise<HiddenSource> {
   const { body, hiddenName } = splitBeforeHead(model, `the graph of ${options.folder}`)
   const session = await createSession(encodeModel(body), options)
@@ -37,8 +37,8 @@ export async function graphHiddenSource(
   }
 }
 
-/** Whole windows without padding and without a past. */
-function feedsOf(
+/** Feeds of a decoder graph: whole windows without padding and without a past. */
+export function feedsOf(
   inputs: readonly ValueInfo[],
   { ids, sequenceLength }: WindowIds,
   first: number,

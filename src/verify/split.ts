@@ -59,7 +59,7 @@ export function splitBeforeHead(model: Model, file: string): SplitDecoder {
 }
 
 /** The nodes that `wanted` depend on, in the graph's order; `given` values are not followed. */
-function ancestors(
+export function ancestors(
   graph: Graph,
   producers: ReadonlyMap<string, Node>,
   wanted: readonly string[],
@@ -84,7 +84,7 @@ function usedBy(node: Node): string[] {
   return [...node.input, ...inner].filter((name) => name !== '')
 }
 
-function initializersOf(graph: Graph, nodes: readonly Node[]): TensorProto[] {
+export function initializersOf(graph: Graph, nodes: readonly Node[]): TensorProto[] {
   const used = new Set(nodes.flatMap((node) => usedBy(node)))
   return graph.initializer.filter(({ name }) => used.has(name))
 }

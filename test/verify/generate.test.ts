@@ -71,6 +71,7 @@ function counting(vocab: number): Decoder {
       return length
     },
     vocab,
+    all: () => Promise.reject(new Error('asked for all logits')),
     step(ids) {
       length += ids.length
       return Promise.resolve(Float32Array.from({ length: vocab }, (_, i) => Number(i === ids.at(-1)! + 1)))
