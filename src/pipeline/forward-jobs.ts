@@ -7,6 +7,8 @@ import { RowStore } from './rowstore.ts'
 
 /** Rows of one run of an FF layer: large enough for full speed, small enough that intermediates stay in cache reach. */
 export const FF_CHUNK_ROWS = 512
+/** The same with native products: every call packs the weights anew, so it should be worth it. */
+const NATIVE_CHUNK_ROWS = 2048
 
 /** Embeds the tokens of some windows. */
 export async function embed(engine: Engine, job: EmbedJob): Promise<void> {
@@ -38,7 +40,7 @@ export async function attention(engine: Engine, job: AttentionJob): Promise<void
 export async function denseFfn(engine: Engine, job: DenseFfnJob): Promise<void> {
   const { hidden: d } = engine.model.config
   const session = await engine.session('denseFfn', job.layer)
-  await eachChunk(rowRange(job.firstRow, job.rows), async (rows) => {
+  await eachChunk(engine, rowRange(job.firstRow, job.rows), async (rows) => {
     const x = gatherRows(job.ffnIn, rows, d)
     const { ffn_out } = await session.run({ x: matrix(x, rows.length, d) }, ['ffn_out'])
     withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, floats(ffn_out)))
@@ -49,7 +51,7 @@ export async function denseFfn(engine: Engine, job: DenseFfnJob): Promise<void> 
 export async function intermediate(engine: Engine, job: IntermediateJob): Promise<void> {
   const { hidden: d } = engine.model.config
   const map = await prunedIntermediates(engine, job)
-  await eachChunk(job.rows, async (rows) => {
+  await eachChunk(engine, job.rows, async (rows) => {
     const Z = await map(gatherRows(job.ffnIn, rows, d), rows.length)
     withStores([job.out], ([out]) => out!.scatter(rows, Z))
   })
@@ -58,23 +60,24 @@ export async function intermediate(engine: Engine, job: IntermediateJob): Promis
 /** Runs one expert's pruned FF layer over its rows, in place. */
 export async function propagate(engine: Engine, job: PropagateJob): Promise<void> {
   const { hidden: d } = engine.model.config
-  await addOutputs(job, d, job.ffnIn, await prunedFfn(engine, job.ffn))
+  await addOutputs(engine, job, d, job.ffnIn, await prunedFfn(engine, job.ffn))
 }
 
 /** Runs one expert's pruned down projection over stored intermediates, in place. */
 export async function propagateDown(engine: Engine, job: PropagateDownJob): Promise<void> {
   const { ff } = engine.model.config
-  await addOutputs(job, ff, job.intermediates, await prunedDown(engine, job.down))
+  await addOutputs(engine, job, ff, job.intermediates, await prunedDown(engine, job.down))
 }
 
 /** hidden[rows] += map(from[rows]). */
 async function addOutputs(
+  engine: Engine,
   job: PropagateJob | PropagateDownJob,
   cols: number,
   from: RowStoreRef,
   map: RowMap,
 ): Promise<void> {
-  await eachChunk(job.rows, async (rows) => {
+  await eachChunk(engine, job.rows, async (rows) => {
     const y = await map(gatherRows(from, rows, cols), rows.length)
     withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, y))
   })
@@ -91,10 +94,15 @@ export function gatherRows(
   return out
 }
 
-/** Calls `body` for pieces of at most FF_CHUNK_ROWS rows, in order. */
-export async function eachChunk(rows: Uint32Array, body: (rows: Uint32Array) => Promise<void>): Promise<void> {
-  for (let start = 0; start < rows.length; start += FF_CHUNK_ROWS)
-    await body(rows.subarray(start, Math.min(start + FF_CHUNK_ROWS, rows.length)))
+/** Calls `body` for pieces of rows, in order. */
+export async function eachChunk(
+  engine: Engine,
+  rows: Uint32Array,
+  body: (rows: Uint32Array) => Promise<void>,
+): Promise<void> {
+  const size = engine.native ? NATIVE_CHUNK_ROWS : FF_CHUNK_ROWS
+  for (let start = 0; start < rows.length; start += size)
+    await body(rows.subarray(start, Math.min(start + size, rows.length)))
 }
 
 function withStores(

@@ -16,7 +16,7 @@ export async function gram(engine: Engine, job: GramJob): Promise<Float32Array> 
   const { hidden: d, ff } = engine.model.config
   const sum = createGram(await engine.blas(), job.source === 'inputs' ? d : ff)
   const read = job.source === 'inputs' ? inputsOf(job, d) : await intermediatesOf(engine, job)
-  await eachChunk(job.rows, async (rows) => sum.add(await read(rows)))
+  await eachChunk(engine, job.rows, async (rows) => sum.add(await read(rows)))
   return sum.finish()
 }
 
