@@ -69,6 +69,8 @@ bool completeStack(Stack& stack, long storedValues, Error& error) {
   const long needed = stack.type == ValueType::int4 ? (count + 1) / 2 : count;
   if (needed != storedValues)
     return fail(error, "values has %ld elements, mask and row_offsets want %ld", storedValues, needed);
+  if (stack.type == ValueType::int4 && count % 2 != 0 && static_cast<const uint8_t*>(stack.values)[count / 2] > 15)
+    return fail(error, "values has a weight behind the last one of mask and row_offsets, expected 0");
   if (!startsWithZero(stack)) return fail(error, "values does not begin with a 0");
   stack.valueCount = count;
   return true;
