@@ -21,7 +21,8 @@ export function decodeExpert(store: TensorStore, base: string, expert: number, i
   const offsets = new BigInt64Array(
     store.readBytes(`${base}.row_offsets`, expert * offsetBytes, (expert + 1) * offsetBytes).buffer,
   )
-  const kept = mask.reduce((sum, byte) => sum + bitCount(byte), 0)
+  let kept = 0
+  for (let i = 0; i < maskBytes; i++) kept += bitCount(mask[i]!)
   const first = Number(offsets[0])
   checkExtent(store, base, shape, expert, first, kept)
   const numbers = readNumbers(store, `${base}.values`, 1 + first, 1 + first + kept)
@@ -35,12 +36,13 @@ export function decodeExpert(store: TensorStore, base: string, expert: number, i
         base,
         `row_offsets of expert ${expert} row ${row} is ${offsets[row]}, the bits before it count ${first + next}`,
       )
-    for (let k = 0; k < rowBytes * 8; k++) {
-      if (!((mask[row * rowBytes + (k >> 3)]! >> (k & 7)) & 1)) continue
-      if (k >= inputs) throw damaged(base, `expert ${expert} row ${row} has a padding bit set`)
-      const number = numbers[next++]!
-      W[row * inputs + k] = scales ? number * scales[row * shape.groups + scaleOf(k)]! : number
-    }
+    for (let b = 0; b < rowBytes; b++)
+      for (let rest = mask[row * rowBytes + b]!; rest !== 0; rest &= rest - 1) {
+        const k = 8 * b + 31 - Math.clz32(rest & -rest) // the lowest bit that is left
+        if (k >= inputs) throw damaged(base, `expert ${expert} row ${row} has a padding bit set`)
+        const number = numbers[next++]!
+        W[row * inputs + k] = scales ? number * scales[row * shape.groups + scaleOf(k)]! : number
+      }
   }
   return W
 }

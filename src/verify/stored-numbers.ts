@@ -6,24 +6,38 @@ export function readNumbers(store: TensorStore, name: string, from: number, to: 
   switch (store.get(name).dtype) {
     case 'F16': {
       const halves = new Uint16Array(store.readBytes(name, 2 * from, 2 * to).buffer)
-      return numbers.map((_, i) => halfToNumber(halves[i]!))
+      return looked(halves, (halfNumbers ??= tableOf(halfToNumber)), numbers)
     }
     case 'BF16': {
-      const halves = new DataView(store.readBytes(name, 2 * from, 2 * to).buffer)
-      return numbers.map((_, i) => brainHalf(halves.getUint16(2 * i, true)))
+      const halves = new Uint16Array(store.readBytes(name, 2 * from, 2 * to).buffer)
+      return looked(halves, (brainNumbers ??= tableOf(brainHalf)), numbers)
     }
-    case 'I8': {
-      const bytes = new Int8Array(store.readBytes(name, from, to).buffer)
-      return numbers.map((_, i) => bytes[i]!)
-    }
+    case 'I8':
+      numbers.set(new Int8Array(store.readBytes(name, from, to).buffer))
+      return numbers
     case 'U8': {
       const firstByte = Math.floor(from / 2)
       const bytes = store.readBytes(name, firstByte, Math.ceil(to / 2))
-      return numbers.map((_, i) => nibble(bytes[Math.floor((from + i) / 2) - firstByte]!, (from + i) % 2))
+      for (let i = 0; i < numbers.length; i++)
+        numbers[i] = nibble(bytes[Math.floor((from + i) / 2) - firstByte]!, (from + i) % 2)
+      return numbers
     }
     default:
       throw new RangeError(`Cannot read "${name}": its dtype is ${store.get(name).dtype}`)
   }
+}
+
+// An artifact has some 10⁹ of them: each of the 65536 patterns is worked out once.
+let halfNumbers: Float64Array | undefined
+let brainNumbers: Float64Array | undefined
+
+function tableOf(toNumber: (bits: number) => number): Float64Array {
+  return Float64Array.from({ length: 65536 }, (_, bits) => toNumber(bits))
+}
+
+function looked(bits: Uint16Array, table: Float64Array, numbers: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
+  for (let i = 0; i < numbers.length; i++) numbers[i] = table[bits[i]!]!
+  return numbers
 }
 
 /** IEEE 754 binary16 bits to a number. */
