@@ -18,12 +18,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'graph',
     'runtime',
     'model',
-  ].concat(['formats', 'linalg', 'entangle', 'report']),
+  ].concat(['formats', 'linalg', 'entangle', 'report', 'predict']),
   pipeline: ['export', 'calibration', 'mixture', 'cluster', 'prune', 'verify', 'graph', 'runtime', 'model'].concat([
     'formats',
     'linalg',
     'entangle',
     'report',
+    'predict',
   ]),
   export: ['mixture', 'graph', 'formats', 'model'],
   calibration: ['model', 'graph', 'runtime', 'formats', 'linalg'],
@@ -31,6 +32,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cluster: ['linalg'],
   prune: ['linalg'],
   entangle: ['linalg'],
+  predict: ['linalg'],
   report: ['entangle'],
   verify: ['runtime', 'model', 'formats'],
   runtime: ['formats'],
@@ -62,7 +64,7 @@ const EXTERNALS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Arithmetic only: no file, no clock, no process. */
-const PURE = ['cluster', 'prune', 'mixture', 'entangle', 'report', 'tensor']
+const PURE = ['cluster', 'prune', 'mixture', 'entangle', 'predict', 'report', 'tensor']
 
 type Import = { readonly file: string; readonly from: string; readonly typeOnly: boolean }
 
