@@ -1,4 +1,5 @@
 import type {
+  entangleFiles,
   compress,
   doctor,
   evaluate,
@@ -14,6 +15,7 @@ import type {
 export type Library = {
   readonly compress: typeof compress
   readonly plan: typeof plan
+  readonly entangleFiles: typeof entangleFiles
   readonly evaluate: typeof evaluate
   readonly inspect: typeof inspect
   readonly forwardFile: typeof forwardFile

@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { TOOL_VERSION } from '../src/version.ts'
 import { addCompressCommand } from './commands/compress.ts'
 import { addDoctorCommand } from './commands/doctor.ts'
+import { addEntangleCommand } from './commands/entangle.ts'
 import { addEvalCommand } from './commands/eval.ts'
 import { addForwardCommand } from './commands/forward.ts'
 import { addGenerateCommand } from './commands/generate.ts'
@@ -40,6 +41,7 @@ export function createProgram(context: Context): Command {
   addPlanCommand(program, context)
   addInspectCommand(program, context)
   addEvalCommand(program, context)
+  addEntangleCommand(program, context)
   addVerifyCommand(program, context)
   addGenerateCommand(program, context)
   addForwardCommand(program, context)

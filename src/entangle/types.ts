@@ -71,6 +71,7 @@ export type MatrixExpansion = {
   readonly ri: readonly number[]
   /** W₁ between pruned and dense outputs, in dense standard deviations: mixture, one expert. */
   readonly prunedWd: readonly number[]
+  readonly baselinePrunedWd: readonly number[]
   /** RMSE over the root mean square of the dense outputs: mixture, one expert. */
   readonly error: readonly number[]
   readonly baselineError: readonly number[]

@@ -1,0 +1,95 @@
+import type { Command } from 'commander'
+import type { EntangleOptions } from '../../src/index.ts'
+import type { Context } from '../context.ts'
+import { decimal, memory, whole } from '../flags.ts'
+import { addOutputOptions, addTextOption, addThreadsOption, present, textSource } from '../options.ts'
+import { progressView } from '../progress.ts'
+import { entangleReport } from '../report/entangle.ts'
+import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
+
+type Flags = {
+  readonly out?: string
+  readonly text?: readonly string[]
+  readonly tokens?: number
+  readonly sequenceLength?: number
+  readonly seed?: number
+  readonly pairs?: number
+  readonly top?: number
+  readonly dense?: string
+  readonly baseline?: string
+  readonly memory?: number
+  readonly threads?: number
+  readonly json?: boolean
+  readonly quiet?: boolean
+}
+
+const HELP = `
+Examples:
+  $ spexpand entangle --out demo-report
+  $ spexpand entangle ./SmolLM2 --text my.jsonl --tokens 131072 --out smol-report
+  $ spexpand entangle demo-spexpand --out mixture-report
+
+Writes report.html (self-contained), entanglement.csv (every neuron) and entanglement.json (schema:
+export/schema/entanglement.schema.json) into --out; without it, nothing is written. --json prints entanglement.json.
+${EXIT_CODES_HELP}`
+
+/** `entangle`: how entangled every FF neuron is, and what expansion did to it. */
+export function addEntangleCommand(program: Command, context: Context): void {
+  const command = program
+    .command('entangle')
+    .description('measure the entanglement of every FF neuron of a model or artifact, and write a report')
+    .argument('[model]', 'model folder or artifact folder (default: the embedded demo model)')
+    .option('-o, --out <folder>', 'folder for report.html, entanglement.json and entanglement.csv')
+    .option('--tokens <n>', 'tokens to measure on (default: 131072)', whole('--tokens', { min: 1, example: '131072' }))
+    .option(
+      '--sequence-length <n>',
+      'tokens of one window (default: 256)',
+      whole('--sequence-length', { min: 2, example: '256' }),
+    )
+    .option(
+      '--seed <n>',
+      'seed of windows and pairs (default: 0)',
+      whole('--seed', { min: 0, max: 2 ** 32 - 1, example: '0' }),
+    )
+    .option(
+      '--pairs <n>',
+      'pairs of tokens for mapping difficulty (default: 4096)',
+      whole('--pairs', { min: 1, max: 2 ** 20, example: '4096' }),
+    )
+    .option(
+      '--top <share>',
+      'share of neurons of a matrix that count as Wasserstein neurons (default: 0.03)',
+      decimal('--top', { above: 0, below: 1, example: '0.03' }),
+    )
+    .option('--dense <folder>', 'artifact: the dense model it was made from (default: the demo model, if it was that)')
+    .option('--baseline <folder>', 'artifact: one-expert artifact to compare with (default: solved on the text)')
+    .option('--memory <size>', 'memory for histograms, e.g. 2G (default: a quarter)', memory('--memory'))
+  addTextOption(command, 'text to measure on (default: the bundled calibration text)')
+  addThreadsOption(command)
+  addOutputOptions(command)
+    .addHelpText('after', HELP)
+    .action((model: string | undefined, flags: Flags) => runEntangle(model, flags, context))
+}
+
+async function runEntangle(model: string | undefined, flags: Flags, context: Context): Promise<void> {
+  const { json, quiet, out, memory: memoryBytes, text, ...same } = flags
+  const library = await context.library()
+  const view = progressView(context, { quiet: quiet ?? false })
+  try {
+    const result = await library.entangleFiles(
+      present<EntangleOptions & { out?: string }>({
+        ...same,
+        model,
+        out,
+        text: textSource(text),
+        memoryBytes,
+        onProgress: view.onProgress,
+        signal: context.signal,
+      }),
+    )
+    view.stop()
+    context.stdout.write(json ? result.json : entangleReport(result))
+  } finally {
+    view.stop()
+  }
+}
