@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import type { Windows } from '../../calibration/windows.ts'
-import { InterruptedError, UsageError } from '../errors.ts'
+import { InterruptedError, UnsupportedError, UsageError } from '../errors.ts'
 import type { TensorStore } from '../formats/safetensors/reader.ts'
 import { openWeights } from '../formats/safetensors/weights.ts'
 import type { OpenedModel } from '../model/open.ts'
@@ -59,6 +59,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const watch = stopwatch()
   const artifact = openArtifact(options.model)
   const tell = teller(options)
+  const providers = options.integrity === true ? undefined : chosenProvider(options, await probeProviders())
   checkIntegrity(artifact, (done, total) => tell('check', done, total, 'SHA-256 of the files'))
   const source = openDecoder(options.model)
   const layers = ffLayers(source.graph, options.model)
@@ -66,9 +67,9 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   try {
     const integrity = integrityReport(artifact, source, layers, store, tell)
     const { run, gates } =
-      options.integrity === true
+      providers === undefined
         ? { run: undefined, gates: [] }
-        : await runReport({ options, artifact, source, layers, store }, tell)
+        : await runReport({ options, artifact, source, layers, store }, providers, tell)
     return {
       model: options.model,
       integrity,
@@ -107,12 +108,13 @@ function integrityReport(
     files: manifest.files.length,
     bytes: manifest.files.reduce((sum, { bytes }) => sum + bytes, 0),
     externalTensors,
-    ...checkExperts(store, layers, { onProgress }),
+    ...checkExperts(store, layers, onProgress),
   }
 }
 
 async function runReport(
   opened: Pick<Verification, 'options' | 'artifact' | 'source' | 'layers' | 'store'>,
+  { provider, because, probes }: ChosenProvider,
   tell: Tell,
 ): Promise<{ run: RunReport; gates: Gate[] }> {
   const { options, artifact, source } = opened
@@ -120,8 +122,6 @@ async function runReport(
   try {
     if ('missing' in dense && (options.maxKl !== undefined || options.maxPerplexityRatio !== undefined))
       throw new UsageError(`--max-kl and --max-perplexity-ratio need the dense model: ${dense.missing}`)
-    const probes = await probeProviders()
-    const { provider, because } = chooseProvider(options, probes)
     const threads = options.threads ?? availableParallelism()
     const windows = await evaluationText(options.model, {
       ...(options.text ? { text: options.text } : {}),
@@ -129,8 +129,7 @@ async function runReport(
       sequenceLength: options.sequenceLength ?? 256,
     })
     const verification: Verification = { ...opened, dense, windows, provider, threads }
-    const others = probes.filter(({ works }) => works).map((probe) => probe.provider)
-    const compared = [...new Set([...others, provider])]
+    const compared = probes.filter(({ works }) => works).map((probe) => probe.provider)
     const decoding = await checkDecoding(source.graph, opened.layers, opened.store, compared, {
       folder: source.folder,
       threads,
@@ -156,15 +155,22 @@ async function runReport(
   }
 }
 
-/** The provider asked for, even if it is not there: running it then says so. Else the fastest one that is. */
-function chooseProvider(
-  { provider }: VerifyOptions,
-  probes: readonly ProviderProbe[],
-): { provider: Provider; because?: string } {
-  if (provider !== undefined) return { provider }
-  const native = probes.find((probe) => probe.provider === 'spexpand')
-  if (native?.works) return { provider: 'spexpand', because: 'the native operators are there' }
-  return { provider: 'cpu', because: `spexpand does not run here: ${native?.works === false ? native.because : ''}` }
+/** What is measured, why if nobody asked for it, and what else runs here. */
+type ChosenProvider = {
+  readonly provider: Provider
+  readonly because?: string
+  readonly probes: readonly ProviderProbe[]
+}
+
+/** The provider asked for, else ours where it runs, else 'cpu'. Throws UnsupportedError when the one asked for does not run. */
+function chosenProvider({ provider }: VerifyOptions, probes: readonly ProviderProbe[]): ChosenProvider {
+  const probe = probes.find((candidate) => candidate.provider === (provider ?? 'spexpand'))!
+  if (provider !== undefined && !probe.works)
+    throw new UnsupportedError(`Cannot verify on "${provider}": ${probe.because}: ${probe.remedy}`)
+  if (provider !== undefined) return { provider, probes }
+  return probe.works
+    ? { provider: 'spexpand', because: 'the native operators are there', probes }
+    : { provider: 'cpu', because: `spexpand does not run here: ${probe.because}`, probes }
 }
 
 async function parityReport(

@@ -111,9 +111,7 @@ function largestDifference(
   let difference = 0
   for (let i = 0; i < W.length; i++) largest = Math.max(largest, Math.abs(W[i]!))
   for (const [c, k] of columns.entries())
-    for (let n = 0; n < outputs; n++) {
-      const d = Math.abs(y[c * outputs + n]! - W[n * inputs + k]!)
-      if (!(d <= difference)) difference = d
-    }
+    for (let n = 0; n < outputs; n++)
+      difference = Math.max(difference, Math.abs(y[c * outputs + n]! - W[n * inputs + k]!)) // NaN stays
   return largest === 0 ? difference : difference / largest
 }

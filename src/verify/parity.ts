@@ -39,8 +39,8 @@ export async function compareProviders(
   return results
 }
 
-/** Rows of logits, in a fixed order. */
-type Rows = { readonly logits: readonly Float32Array[]; readonly vocab: number }
+/** Logits (rows, vocab) in pieces, in a fixed order. */
+export type Rows = { readonly logits: readonly Float32Array[]; readonly vocab: number }
 
 async function allLogits(
   source: Omit<DecoderOptions, 'provider'>,
@@ -73,7 +73,8 @@ async function windowLogits(decoder: Decoder, window: readonly number[]): Promis
   return rows
 }
 
-function parityOf(provider: Provider, reference: Rows, other: Rows): Parity {
+/** Distance of `other` from `reference`, row by row. */
+export function parityOf(provider: Provider, reference: Rows, other: Rows): Parity {
   const { vocab } = reference
   let rows = 0
   let largest = 0
@@ -83,8 +84,7 @@ function parityOf(provider: Provider, reference: Rows, other: Rows): Parity {
   for (const [i, expected] of reference.logits.entries()) {
     const found = other.logits[i]!
     for (let j = 0; j < expected.length; j++) {
-      const difference = Math.abs(expected[j]! - found[j]!)
-      if (!(difference <= maxDifference)) maxDifference = difference
+      maxDifference = Math.max(maxDifference, Math.abs(expected[j]! - found[j]!)) // NaN stays
       largest = Math.max(largest, Math.abs(expected[j]!))
     }
     for (let at = 0; at < expected.length; at += vocab) {

@@ -125,11 +125,7 @@ async function compare(
   feeds: (round: number) => Record<string, Tensor>,
 ): Promise<Comparison> {
   const run = (session: Session) => (round: number) => session.run(only(feeds(round), session))
-  const contenders = [
-    { name: 'sparse', run: run(sparse) },
-    { name: 'dense', run: run(dense) },
-  ]
-  const timings = await timeInTurns(contenders, { rounds, warmUp, now, ...(onRound ? { onRound } : {}) })
+  const timings = await timeInTurns([run(sparse), run(dense)], { rounds, warmUp, now, ...(onRound ? { onRound } : {}) })
   return comparisonOf(tokens, timings[0]!, timings[1]!)
 }
 

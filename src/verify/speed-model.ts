@@ -56,10 +56,7 @@ async function race(
   run: (decoder: Decoder) => Promise<unknown>,
   { rounds, warmUp, tokens }: { readonly rounds: number; readonly warmUp: number; readonly tokens: number },
 ): Promise<Comparison> {
-  const contenders = [
-    { name: 'sparse', run: () => run(sparse) },
-    { name: 'dense', run: () => run(dense) },
-  ]
+  const contenders = [() => run(sparse), () => run(dense)]
   const timings = await timeInTurns(contenders, { rounds, warmUp, now, ...(onRound ? { onRound } : {}) })
   return comparisonOf(tokens, timings[0]!, timings[1]!)
 }

@@ -59,9 +59,6 @@ function describe([file, offset, bytes, type, shape]: readonly unknown[]): strin
   return `${String(type)} [${(shape as number[]).join(', ')}] at ${String(file)} ${String(offset)} (${String(bytes)} bytes)`
 }
 
-/** Hears every decoded expert (outputs, inputs). */
-export type ExpertListener = (product: Product, expert: number, W: Float32Array) => void
-
 /**
  * Decodes every expert of every product from mask, values and offsets: row by row the offsets must be the count of the bits
  * before them, padding bits 0, values finite, and the share of zeros what the metadata say. Throws IntegrityError naming
@@ -70,13 +67,13 @@ export type ExpertListener = (product: Product, expert: number, W: Float32Array)
 export function checkExperts(
   store: TensorStore,
   layers: readonly FfLayer[],
-  options: { readonly onExpert?: ExpertListener; readonly onProgress?: (done: number, total: number) => void } = {},
+  onProgress?: (done: number, total: number) => void,
 ): ExpertCount {
   const products = layers.flatMap((layer) => productsOf(layer))
   const total = { matrices: products.length, experts: 0, weights: 0, nonZero: 0 }
   for (const [done, product] of products.entries()) {
-    options.onProgress?.(done, products.length)
-    const nonZero = checkProduct(store, product, options.onExpert)
+    onProgress?.(done, products.length)
+    const nonZero = checkProduct(store, product)
     const weights = product.experts * product.outputs * product.inputs
     // Kept weights that are zero make the matrix sparser than its mask, never denser.
     if (1 - nonZero / weights < product.sparsity - SPARSITY_TOLERANCE)
@@ -88,12 +85,12 @@ export function checkExperts(
     total.weights += weights
     total.nonZero += nonZero
   }
-  options.onProgress?.(products.length, products.length)
+  onProgress?.(products.length, products.length)
   return total
 }
 
 /** Non-zero weights of all experts of a product. */
-function checkProduct(store: TensorStore, product: Product, onExpert: ExpertListener | undefined): number {
+function checkProduct(store: TensorStore, product: Product): number {
   let nonZero = 0
   for (let expert = 0; expert < product.experts; expert++) {
     const W = decodeExpert(store, product.base, expert, product.inputs)
@@ -105,7 +102,6 @@ function checkProduct(store: TensorStore, product: Product, onExpert: ExpertList
           `"${product.base}" is damaged: expert ${expert} row ${Math.floor(i / product.inputs)} has a weight ${w}`,
         )
     }
-    onExpert?.(product, expert, W)
   }
   return nonZero
 }

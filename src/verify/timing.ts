@@ -1,8 +1,8 @@
 /** Milliseconds of repeated runs: the median, and the quarters around it. */
 export type Timing = { readonly medianMs: number; readonly q1Ms: number; readonly q3Ms: number; readonly runs: number }
 
-/** One of several things that are timed against each other. */
-export type Contender = { readonly name: string; readonly run: (round: number) => Promise<unknown> }
+/** One of several things that are timed against each other; it is told the round. */
+export type Contender = (round: number) => Promise<unknown>
 
 /**
  * Times contenders in turns, so that whatever else the machine does meets all of them alike: `warmUp` rounds that do not
@@ -23,7 +23,7 @@ export async function timeInTurns(
     const order = contenders.map((_, i) => (round % 2 === 0 ? i : contenders.length - 1 - i))
     for (const i of order) {
       const start = options.now()
-      await contenders[i]!.run(round)
+      await contenders[i]!(round)
       if (round >= options.warmUp) times[i]!.push(options.now() - start)
     }
     options.onRound?.()
