@@ -35,6 +35,7 @@ export type SolverKernels = {
     ld: number,
     diagonal: number,
     limit: number,
+    widest: number,
     tries: number,
     step: number,
     scales: number,

@@ -1,5 +1,5 @@
 import type { Grid } from './grid.ts'
-import { gridLimit, SCALE_STEP, scaleTries } from './grid.ts'
+import { gridLimit, scaleSearch } from './grid.ts'
 import type { Group } from './operands.ts'
 import type { Pattern } from './pattern.ts'
 import { COLUMN_BLOCK } from './pattern.ts'
@@ -35,12 +35,16 @@ export function chooseScales(
       markHighest(W + 4 * j * ld, scores + 4 * j * ld, pattern.m, pattern.n, ld, diagonal + 4 * j)
   const cut = pattern.kind === 'n:m' ? 0.5 : threshold // markHighest scores 0 and 1
   const scales = scaleRow(slab, grid, group.begin + begin)
-  choose(W, scores, cut, columns, ld, diagonal, gridLimit(grid), scaleTries(grid), SCALE_STEP, scales)
+  const { widest, tries, step } = scaleSearch(grid)
+  choose(W, scores, cut, columns, ld, diagonal, gridLimit(grid), widest, tries, step, scales)
 }
 
-/** One scale for all inputs of an output, from the dense weights: what will be kept is not known yet. */
+/**
+ * One scale for all inputs of an output, from the dense weights. What will be kept is not known yet, so the widest scale is
+ * taken: the largest weights are kept as a rule, and a search would be ruled by the many small ones that are not.
+ */
 export function chooseRowScales(space: Workspace, grid: Grid): void {
   const { chooseScales: choose } = space.wasm.exports
   for (const { D, ld, scales } of space.slabs)
-    choose(D, 0, 0, space.inputs, ld, space.diagonal, gridLimit(grid), 1, SCALE_STEP, scales)
+    choose(D, 0, 0, space.inputs, ld, space.diagonal, gridLimit(grid), scaleSearch(grid).widest, 1, 0, scales)
 }

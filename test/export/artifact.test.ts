@@ -69,20 +69,25 @@ describe('writeArtifact()', () => {
     { experts: 5, split: true, stockBody: 'fold' },
     { experts: 1, split: false, stockBody: 'stream' },
     { experts: 1, split: false, stockBody: 'fold' },
+    { experts: 5, split: false, stockBody: 'stream', values: { type: 'bf16' } },
+    { experts: 5, split: true, stockBody: 'stream', values: { type: 'int4', groupSize: 32 } },
+    { experts: 3, split: false, stockBody: 'fold', values: { type: 'int4', groupSize: 128 } },
+    { experts: 5, split: false, stockBody: 'stream', values: { type: 'int8', groupSize: 0 } },
   ] as const)('routes and multiplies as a float64 twin does: %j', async (form) => {
     const artifact = artifactOf({ model: 'llama3-rope', sparsity: 0.6, ...form })
     const { config } = artifact.model
+    const product = 'values' in form && 'groupSize' in form.values ? 'SparseExpertMatMulInteger' : 'SparseExpertMatMul'
     const graph = graphOf(artifact.folder)
     const layers = Array.from({ length: config.layers }, (_, layer) => layer)
     for (const layer of layers)
-      for (const value of ['ffn_norm/Mul', 'mlp/down/SparseExpertMatMul'])
+      for (const value of ['ffn_norm/Mul', `mlp/down/${product}`])
         graph.graph.output.push({ name: `/model/layers.${layer}/${value}/output_0`, type: 'float' })
     const session = await createSession(encodeModel(graph), { threads: 1, folder: artifact.folder })
     const results = await session.run(decoderFeeds(config, { ids: goldenIds('llama3-rope').ids, batch: 2 }))
     await session.release()
     for (const layer of layers) {
       const x = results[`/model/layers.${layer}/ffn_norm/Mul/output_0`]!.data as Float32Array
-      const y = results[`/model/layers.${layer}/mlp/down/SparseExpertMatMul/output_0`]!.data as Float32Array
+      const y = results[`/model/layers.${layer}/mlp/down/${product}/output_0`]!.data as Float32Array
       const twin = twinFeedForward(x, config, artifact.weights[layer]!, artifact.routers[layer]!)
       expect(new Set(twin.experts).size).toBe(form.experts)
       // float32 against float64 over at most 136 terms of size 1.
@@ -117,14 +122,21 @@ describe('writeArtifact()', () => {
     ])
   })
 
-  it('lists every other file with size and SHA-256 in the manifest, which satisfies its JSON schema', () => {
-    const { folder } = artifactOf({ model: 'llama', experts: 2, sparsity: 0.5 })
+  it.each([
+    [{ type: 'f16' }, { values: 'f16' }],
+    [
+      { type: 'int4', groupSize: 64 },
+      { values: 'int4', groupSize: 64 },
+    ],
+  ] as const)('lists every other file in the manifest, which satisfies its JSON schema: %j', (values, mixture) => {
+    const { folder } = artifactOf({ model: 'llama', experts: 2, sparsity: 0.5, values })
     const schemaUrl = new URL('../../export/schema/spexpand.schema.json', import.meta.url)
     const validate = new Ajv2020({ strict: true }).compile(JSON.parse(readFileSync(schemaUrl, 'utf8')) as object)
     const manifest = JSON.parse(readFileSync(join(folder, 'spexpand.json'), 'utf8')) as Record<string, unknown>
     expect(validate(manifest), JSON.stringify(validate.errors)).toBe(true)
     expect(validate({ ...manifest, formatVersion: 2 })).toBe(false)
     expect(validate({ ...manifest, files: [{ name: '../x', bytes: 1, sha256: 'a'.repeat(64) }] })).toBe(false)
+    expect(manifest['mixture']).toMatchObject(mixture)
     const files = manifest['files'] as { name: string; bytes: number; sha256: string }[]
     expect(files.map(({ name }) => name)).toEqual(
       readdirSync(folder)
@@ -151,6 +163,38 @@ describe('writeArtifact()', () => {
     expect(onNodes('SparseExpertMatMul')).toEqual(Array.from({ length: 6 }, () => keysAt('product')))
     expect(onNodes('ArgMax')).toEqual(Array.from({ length: 4 }, () => keysAt('router')))
     weights.close()
+  })
+
+  it('counts zeros alike for every value type, and writes each as its own tensors', () => {
+    const forms = [
+      [{ type: 'f16' }, ['F16']],
+      [{ type: 'bf16' }, ['BF16']],
+      [{ type: 'int8', groupSize: 32 }, ['I8', 'F16']],
+      [{ type: 'int4', groupSize: 32 }, ['U8', 'F16']],
+    ] as const
+    const sparsities = forms.map(([values, dtypes]) => {
+      const { folder, manifest } = artifactOf({ model: 'llama', experts: 3, sparsity: 0.5, values })
+      const weights = openWeights(folder)
+      const of = (part: string): string | undefined =>
+        weights.tensors.get(`model.layers.1.mlp.up_proj.experts.${part}`)?.dtype
+      expect([of('values'), of('scales')].filter(Boolean)).toEqual(dtypes)
+      expect(weights.metadata.get('spexpand.values')).toBe(values.type)
+      expect(weights.metadata.get('spexpand.group_size')).toBe('groupSize' in values ? '32' : '0')
+      weights.close()
+      return manifest.mixture.sparsity
+    })
+    expect(new Set(sparsities).size).toBe(1)
+    expect(sparsities[0]).toBeGreaterThan(0.4)
+  })
+
+  it('refuses block files of another value type', () => {
+    const { folder, model, manifest } = artifactOf({ model: 'llama', experts: 2, sparsity: 0.5 })
+    const out = join(folder, '..', 'other')
+    const options = { model, out, stockBody: 'stream', toolVersion: '0', ...manifest } as const
+    const blockFiles = [0, 1].map((layer) => join(folder, '..', 'blocks', `${layer}.safetensors`))
+    const write = (): unknown => writeArtifact({ ...options, blockFiles, values: { type: 'int8', groupSize: 0 } })
+    expect(write).toThrow(IntegrityError)
+    expect(write).toThrow(/experts.values" is F16 .* expected I8/)
   })
 
   it('keeps everything but the FF matrices bit for bit', () => {

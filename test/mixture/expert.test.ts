@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { packExpert, unpackExpert } from '../../src/mixture/expert.ts'
+import { packExpert, packOnGrid, unpackExpert } from '../../src/mixture/expert.ts'
 import { expertAt, stackExperts } from '../../src/mixture/stack.ts'
+import { GROUP_SIZES, roundToGrid } from '../../src/prune/grid.ts'
 
 /** One pruned matrix with weights that f16 holds exactly: small multiples of 1/64. */
 const matrices = (outputs: number, inputs: number): fc.Arbitrary<{ W: Float32Array; mask: Uint8Array }> =>
@@ -44,9 +45,45 @@ it('expertAt() takes every expert out of a stack as it went in', () => {
         const experts = list.map(({ W, mask }) => packExpert(W, mask, n, k, 'test'))
         const stack = stackExperts(experts)
         expect(stack.values[0]).toBe(0)
-        experts.forEach(({ underflows: _, ...expert }, e) => expect(expertAt(stack, e, experts.length)).toEqual(expert))
+        experts.forEach((expert, e) => expect({ ...expertAt(stack, e, experts.length), underflows: 0 }).toEqual(expert))
       },
     ),
+  )
+})
+
+it('unpackExpert() of packOnGrid() is the grid, and survives a stack, for every grid', () => {
+  const grids = fc.record({ bits: fc.constantFrom(4 as const, 8 as const), groupSize: fc.constantFrom(...GROUP_SIZES) })
+  fc.assert(
+    fc.property(
+      fc
+        .tuple(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 70 }))
+        .chain(([n, k]) => fc.array(matrices(n, k), { minLength: 1, maxLength: 3 }).map((list) => ({ list, n, k }))),
+      grids,
+      ({ list, n, k }, grid) => {
+        const made = list.map(({ W, mask }) => {
+          const { weights, scales } = roundToGrid(W, n, k, grid, 'test')
+          return { weights, packed: packOnGrid(weights, mask, n, k, { grid, scales }) }
+        })
+        const stack = stackExperts(made.map(({ packed }) => packed))
+        expect(stack.values[0]! & (grid.bits === 4 ? 15 : 255)).toBe(0)
+        const kept = made.reduce((sum, { packed }) => sum + packed.values.length, 0)
+        expect(stack.values.byteLength).toBe(grid.bits === 4 ? Math.ceil((1 + kept) / 2) : 1 + kept)
+        made.forEach(({ weights, packed }, e) => {
+          expect(unpackExpert(packed, n, k)).toEqual(weights.map((w) => w + 0))
+          expect(expertAt(stack, e, made.length)).toEqual(packed)
+        })
+      },
+    ),
+  )
+})
+
+it('packExpert() as bf16 rounds to nearest even and refuses what it cannot hold', () => {
+  const mask = Uint8Array.of(0b111)
+  const packed = packExpert(Float32Array.of(1 + 2 ** -8, 1 + 3 * 2 ** -8, -1e-38), mask, 1, 3, 'x', 'bf16')
+  expect([...unpackExpert(packed, 1, 3)].slice(0, 2)).toEqual([1, 1 + 2 ** -6])
+  expect(packed).toMatchObject({ form: { type: 'bf16' }, underflows: 0 })
+  expect(() => packExpert(Float32Array.of(3.4e38, 0, 0), mask, 1, 3, 'up', 'bf16')).toThrow(
+    /up: 3\.39999.* does not fit bf16/,
   )
 })
 

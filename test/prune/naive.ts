@@ -1,10 +1,19 @@
 // SparseGPT as published, column by column in double precision: what the fast solver must agree with.
 import { createRng } from '../../src/linalg/rng.ts'
+import type { Grid } from '../../src/prune/grid.ts'
 import type { Pattern } from '../../src/prune/pattern.ts'
 
-export type Naive = { weights: Float64Array; kept: Uint8Array; loss: number; H: Float64Array; U: Float64Array }
+export type Naive = {
+  weights: Float64Array
+  kept: Uint8Array
+  loss: number
+  H: Float64Array
+  U: Float64Array
+  /** (outputs, groups) with a grid. */
+  scales: Float64Array
+}
 
-/** W (out, in), H (in, in) undamped; block of 128 columns. `H` of the result is damped. */
+/** W (out, in), H (in, in) undamped; block of 128 columns; kept weights rounded to `grid`. `H` of the result is damped. */
 export function naiveSparsegpt(
   W: ArrayLike<number>,
   outputs: number,
@@ -12,6 +21,7 @@ export function naiveSparsegpt(
   inputs: number,
   pattern: Pattern,
   damping = 0.01,
+  grid?: Grid,
 ): Naive {
   const H = Float64Array.from(hessian)
   const w = Float64Array.from(W)
@@ -25,22 +35,83 @@ export function naiveSparsegpt(
   for (let j = 0; j < inputs; j++) H[j * inputs + j]! += damping * mean
   const U = upperFactorOfInverse(H, inputs)
   const kept = new Uint8Array(outputs * inputs).fill(1)
+  const groups = grid ? (grid.groupSize === 0 ? 1 : Math.ceil(inputs / grid.groupSize)) : 0
+  const scales = new Float64Array(outputs * groups)
+  if (grid?.groupSize === 0)
+    for (let i = 0; i < outputs; i++) scales[i] = naiveScale(grid, [...w.subarray(i * inputs, (i + 1) * inputs)])
   let loss = 0
   for (let i1 = 0; i1 < inputs; i1 += 128) {
     const i2 = Math.min(i1 + 128, inputs)
     if (pattern.kind === 'unstructured') markBlock(w, U, kept, outputs, inputs, i1, i2, pattern.sparsity)
     for (let j = i1; j < i2; j++) {
       if (pattern.kind === 'n:m' && j % pattern.m === 0) markGroups(w, U, kept, outputs, inputs, j, pattern)
+      if (grid && grid.groupSize > 0 && j % grid.groupSize === 0)
+        naiveGroupScales(w, U, kept, outputs, inputs, j, pattern, grid, scales)
       for (let i = 0; i < outputs; i++) {
-        if (kept[i * inputs + j]) continue
-        const err = w[i * inputs + j]! / U[j * inputs + j]!
+        if (kept[i * inputs + j] && !grid) continue
+        const scale = scales[i * groups + (grid && grid.groupSize > 0 ? Math.floor(j / grid.groupSize) : 0)]!
+        const q = kept[i * inputs + j] ? onGrid(w[i * inputs + j]!, scale, grid!) : 0
+        const err = (w[i * inputs + j]! - q) / U[j * inputs + j]!
         loss += err * err
-        w[i * inputs + j] = 0
+        w[i * inputs + j] = q
         for (let k = j + 1; k < inputs; k++) w[i * inputs + k]! -= err * U[j * inputs + k]!
       }
     }
   }
-  return { weights: w, kept, loss, H, U }
+  return { weights: w, kept, loss, H, U, scales }
+}
+
+/** Scales of the columns from `first` on, over the weights that are kept, or of n:m would be as they are now. */
+function naiveGroupScales(
+  w: Float64Array,
+  U: Float64Array,
+  kept: Uint8Array,
+  outputs: number,
+  inputs: number,
+  first: number,
+  pattern: Pattern,
+  grid: Grid,
+  scales: Float64Array,
+): void {
+  const groups = Math.ceil(inputs / grid.groupSize)
+  const columns = Array.from({ length: Math.min(grid.groupSize, inputs - first) }, (_, c) => first + c)
+  const guess = kept.slice()
+  if (pattern.kind === 'n:m' && pattern.m <= grid.groupSize)
+    for (const j of columns.filter((column) => column % pattern.m === 0)) {
+      for (let i = 0; i < outputs; i++) guess.fill(1, i * inputs + j, i * inputs + j + pattern.m)
+      markGroups(w, U, guess, outputs, inputs, j, pattern)
+    }
+  for (let i = 0; i < outputs; i++) {
+    const mine = columns.filter((j) => guess[i * inputs + j])
+    scales[i * groups + first / grid.groupSize] = naiveScale(
+      grid,
+      mine.map((j) => w[i * inputs + j]!),
+      mine.map((j) => 1 / U[j * inputs + j]!),
+    )
+  }
+}
+
+/** 8 bits: room for weights to grow; 4 bits: the candidate with the lowest weighted error, unless there are no weights. */
+function naiveScale(grid: Grid, weights: number[], importance?: number[]): number {
+  const largest = Math.max(0, ...weights.map(Math.abs))
+  const limit = grid.bits === 8 ? 127 : 7
+  if (grid.bits === 8) return roundToF16((1.5 * largest) / limit)
+  if (!importance) return roundToF16(largest / limit)
+  const candidates = Array.from({ length: 10 }, (_, t) => roundToF16(((1 - 0.05 * t) * largest) / limit))
+  const error = (scale: number): number =>
+    weights.reduce((sum, w, i) => sum + ((w - onGrid(w, scale, grid)) * importance[i]!) ** 2, 0)
+  return candidates.reduce((best, scale) => (error(scale) < error(best) ? scale : best))
+}
+
+function onGrid(w: number, scale: number, { bits }: Grid): number {
+  const limit = bits === 8 ? 127 : 7
+  return scale === 0 ? 0 : scale * Math.max(-limit, Math.min(limit, Math.round(w / scale)))
+}
+
+/** The nearest number with 11 significant bits that is a multiple of 2⁻²⁴. */
+function roundToF16(x: number): number {
+  const step = 2 ** Math.max(-24, Math.floor(Math.log2(x)) - 10)
+  return x === 0 ? 0 : Math.max(2 ** -24, Math.round(x / step) * step)
 }
 
 function markBlock(

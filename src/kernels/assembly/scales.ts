@@ -3,7 +3,7 @@ import { inverseOf, rounded, roundedToHalf } from './grid'
 
 /**
  * scales[o] = the f16 number whose grid {−limit … limit} · scale is nearest to the weights of output o that are kept:
- * of the candidates (1 − t · step) · max|w| / limit, 0 ≤ t < tries, the first with the lowest Σ ((w − q)·M_jj)².
+ * of the candidates (widest − t · step) · max|w| / limit, 0 ≤ t < tries, the first with the lowest Σ ((w − q)·M_jj)².
  *
  *   W        (rows, ld) current weights
  *   scores   (rows, ld): kept where score > threshold; 0: all are kept
@@ -11,7 +11,7 @@ import { inverseOf, rounded, roundedToHalf } from './grid'
  */
 export function chooseScales(
   W: usize, scores: usize, threshold: f32, rows: i32, ld: i32, diagonal: usize,
-  limit: f32, tries: i32, step: f32, scales: usize,
+  limit: f32, widest: f32, tries: i32, step: f32, scales: usize,
 ): void {
   const stride = <usize>ld << 2
   const end = diagonal + (<usize>rows << 2)
@@ -20,10 +20,10 @@ export function chooseScales(
     for (let m = diagonal, at = o; m < end; m += 4, at += stride)
       largest = f32x4.max(largest, f32x4.abs(keptOf(W + at, scores, at, threshold)))
     const full = f32x4.div(largest, f32x4.splat(limit))
-    let best = roundedToHalf(full)
+    let best = full
     let lowest = f32x4.splat(<f32>Infinity)
     for (let t = 0; t < tries; t++) {
-      const scale = roundedToHalf(f32x4.mul(full, f32x4.splat(1 - <f32>t * step)))
+      const scale = roundedToHalf(f32x4.mul(full, f32x4.splat(widest - <f32>t * step)))
       const inverse = inverseOf(scale)
       let error = f32x4.splat(0)
       for (let m = diagonal, at = o; m < end; m += 4, at += stride) {
