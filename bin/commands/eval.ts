@@ -2,7 +2,14 @@ import type { Command } from 'commander'
 import type { EvaluateOptions } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { whole } from '../flags.ts'
-import { addOutputOptions, addTextOption, addThreadsOption, present, textSource } from '../options.ts'
+import {
+  addOutputOptions,
+  addProviderOption,
+  addTextOption,
+  addThreadsOption,
+  present,
+  textSource,
+} from '../options.ts'
 import { progressView } from '../progress.ts'
 import { evaluateReport } from '../report/evaluate.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
@@ -13,6 +20,7 @@ type Flags = {
   readonly windows?: number
   readonly sequenceLength?: number
   readonly threads?: number
+  readonly provider?: EvaluateOptions['provider']
   readonly json?: boolean
   readonly quiet?: boolean
 }
@@ -42,6 +50,7 @@ export function addEvalCommand(program: Command, context: Context): void {
     )
   addTextOption(command, 'evaluation text (default: the bundled evaluation text)')
   addThreadsOption(command)
+  addProviderOption(command, 'spexpand where the native operators are built, else cpu')
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((model: string, flags: Flags) => runEval(model, flags, context))

@@ -113,10 +113,12 @@ function fallbackSection({ fallbacks }: CompressResult): string {
   return `Fallbacks (${fallbacks.length}):\n${lines.join('\n')}`
 }
 
-function timeSection({ wallMs, stageMs }: CompressResult, quality: EvaluateResult | undefined): string {
+const PRODUCTS = { onnxruntime: "onnxruntime's products", amx: 'native products on AMX tiles' } as const
+
+function timeSection({ wallMs, stageMs, products }: CompressResult, quality: EvaluateResult | undefined): string {
   const stages = Object.entries(stageMs).map(([stage, ms]) => `${stage} ${duration(ms)}`)
   const evaluation = quality ? `; evaluation ${duration(quality.wallMs)}` : ''
-  return `Time: ${duration(wallMs)}${stages.length > 0 ? ` (${stages.join(', ')})` : ''}${evaluation}`
+  return `Time: ${duration(wallMs)} with ${PRODUCTS[products]}${stages.length > 0 ? ` (${stages.join(', ')})` : ''}${evaluation}`
 }
 
 function nextSteps(out: string, model: string | undefined, measured: boolean): string {

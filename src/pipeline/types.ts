@@ -1,3 +1,5 @@
+import type { Provider } from '../runtime/session.ts'
+
 /** How FF weights are removed: a share of all weights, or n zeros in every m inputs of a row. */
 export type Pattern =
   | { readonly kind: 'unstructured'; readonly sparsity: number }
@@ -178,6 +180,8 @@ export type EvaluateOptions = {
   /** @default 256 */
   readonly sequenceLength?: number
   readonly threads?: number
+  /** What computes the artifact. @default 'spexpand' where the native operators are built, else 'cpu'; `runtime` says which */
+  readonly provider?: Provider
   readonly onProgress?: (progress: Progress) => void
   readonly signal?: AbortSignal
 }
