@@ -32,7 +32,7 @@ describe('spexpand compress', () => {
     expect(calls).toEqual([
       {
         name: 'compress',
-        options: { out: 'demo-spexpand', experts: 16, pattern: { kind: 'unstructured', sparsity: 0.7 } },
+        options: { out: 'demo-spexpand', experts: 16, pattern: { kind: 'unstructured', sparsity: 0.7 }, native: true },
       },
       { name: 'evaluate', options: { model: 'demo-spexpand' } },
     ])
@@ -44,7 +44,7 @@ describe('spexpand compress', () => {
     const line =
       'compress models/small --out o --pattern 2:4 --method sparse-expansion --router split --text a.txt --text - ' +
       '--eval-text e.jsonl --tokens 65536 --sequence-length 512 --seed 7 --damping 0.02 --damping-max 2 ' +
-      '--min-tokens-per-expert 64 --true-sequential --stock-body fold --threads 2 --memory 6G --experts 4 --quiet'
+      '--min-tokens-per-expert 64 --true-sequential --stock-body fold --threads 2 --memory 6G --experts 4 --no-native --quiet'
     expect((await runCli(line, library)).code).toBe(0)
     expect(calls[0]!.options).toEqual({
       model: 'models/small',
@@ -61,6 +61,7 @@ describe('spexpand compress', () => {
       minTokensPerExpert: 64,
       trueSequential: true,
       stockBody: 'fold',
+      native: false,
       threads: 2,
       memoryBytes: 6 * 2 ** 30,
       experts: 4,
@@ -128,8 +129,8 @@ describe('spexpand plan and eval', () => {
     await runCli('plan small --experts 8', library)
     await runCli('plan --no-probe --out big', library)
     expect(calls.map(({ options }) => options)).toEqual([
-      { model: 'small', experts: 8, probe: true },
-      { out: 'big', probe: false },
+      { model: 'small', experts: 8, native: true, probe: true },
+      { out: 'big', native: true, probe: false },
     ])
   })
 

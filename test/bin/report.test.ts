@@ -42,7 +42,7 @@ describe('compressReport()', () => {
     expect(lines[0]).toBe(
       'Wrote demo-spexpand: 2 blocks, 1 of them from an earlier run, 70.0 % of the FF weights are zero',
     )
-    expect(text).toContain('Time: 12.3 s (calibrate 2.0 s, solve 10.0 s); evaluation 7.3 s')
+    expect(text).toContain("Time: 12.3 s with onnxruntime's products (calibrate 2.0 s, solve 10.0 s); evaluation 7.3 s")
     expect(compressReport({ ...compressResult, fallbacks: [] }, {}, undefined, 'x')).toContain('Fallbacks: none')
   })
 
