@@ -2,7 +2,8 @@
 
     python check_artifact.py ARTIFACT [EXPECTED.safetensors]
 
-Full onnx.checker check by path; every tensor loads; expert stacks decode (popcounts, offsets, padding, finite values);
+Full onnx.checker check by path; every tensor loads; expert stacks decode (popcounts, offsets, padding, finite values,
+scales of whole numbers, two 4-bit numbers a byte; bf16 values, which numpy lacks, only by shape);
 greedy generation of 16 tokens with the key/value cache agrees with one run over the whole text to 1e-3 of the largest
 logit; with EXPECTED (`input_ids` (B, T), `logits` (B, T, vocab)) the logits of that prompt agree to 1e-3 absolute.
 Prints one line; exit code 1 when something differs.
@@ -37,29 +38,52 @@ def load_tensors(folder):
     return tensors, untyped
 
 
-def check_stacks(tensors, config):
+def nibbles(values):
+    """Two signed 4-bit numbers a byte, low half first."""
+    pairs = np.stack([values & 15, values >> 4], axis=1).ravel().astype(np.int8)
+    return np.where(pairs < 8, pairs, pairs - 16)
+
+
+def check_stacks(tensors, config, mixture):
     """Decodes every expert; returns the names of the stacks and the number of kept weights."""
+    kind, group = mixture["values"], mixture.get("groupSize")
+    dtype = {"f16": np.float16, "int8": np.int8, "int4": np.uint8}.get(kind)
     hidden, ff = config["hidden_size"], config["intermediate_size"]
     width = {"gate_proj": hidden, "up_proj": hidden, "down_proj": ff}
     bases = sorted(name[: -len(".mask")] for name in tensors if name.endswith(".experts.mask"))
     kept = 0
     for base in bases:
-        mask, values, offsets = (tensors[f"{base}.{part}"] for part in ("mask", "values", "row_offsets"))
+        mask, offsets = (tensors[f"{base}.{part}"] for part in ("mask", "row_offsets"))
         experts, outputs, row_bytes = mask.shape
         counts = BITS[mask].sum(axis=2)
-        assert mask.dtype == np.uint8 and values.dtype == np.float16 and offsets.dtype == np.int64, base
+        assert mask.dtype == np.uint8 and offsets.dtype == np.int64, base
         assert offsets.shape == (experts, outputs), base
         assert (offsets.ravel() == np.cumsum(counts.ravel()) - counts.ravel()).all(), f"{base}: row_offsets"
-        assert values.shape == (1 + counts.sum(),) and values[0] == 0, f"{base}: values"
-        assert np.isfinite(values).all(), f"{base}: values are not finite"
         inputs = width[base.rsplit(".", 2)[-2]]
         assert row_bytes == -(-inputs // 8), f"{base}: {row_bytes} bytes a row for {inputs} inputs"
         bits = np.unpackbits(mask, axis=2, bitorder="little").astype(bool)
         assert not bits[:, :, inputs:].any(), f"{base}: padding bits"
+        kept += int(counts.sum())
+        if kind == "bf16":
+            continue
+        values = tensors[f"{base}.values"]
+        assert values.dtype == dtype, f"{base}: values are {values.dtype}"
+        if kind == "int4":
+            assert values.shape == (-(-(1 + counts.sum()) // 2),), f"{base}: values"
+            values = nibbles(values)
+            assert (values[1 + counts.sum() :] == 0).all(), f"{base}: the spare half is not 0"
+            values = values[: 1 + counts.sum()]
+        assert values.shape == (1 + counts.sum(),) and values[0] == 0, f"{base}: values"
+        assert np.isfinite(values).all(), f"{base}: values are not finite"
         dense = np.zeros(bits.shape, dtype=np.float32)
         dense[bits] = values[1:]
+        if group is not None:
+            scales = tensors[f"{base}.scales"]
+            groups = 1 if group == 0 else -(-inputs // group)
+            assert scales.dtype == np.float16 and scales.shape == (experts, outputs, groups), f"{base}: scales"
+            assert np.isfinite(scales).all() and (scales >= 0).all(), f"{base}: scales"
+            dense *= np.repeat(scales, group or bits.shape[2], axis=2)[:, :, : bits.shape[2]].astype(np.float32)
         assert dense.any(), f"{base}: nothing but zeros"
-        kept += int(counts.sum())
     return bases, kept
 
 
@@ -100,7 +124,7 @@ def main(folder, expected=None):
     manifest = json.loads((folder / "spexpand.json").read_text())
     tensors, untyped = load_tensors(folder)
     config = json.loads((folder / "config.json").read_text())
-    stacks, kept = check_stacks(tensors, config)
+    stacks, kept = check_stacks(tensors, config, manifest["mixture"])
     assert len(stacks) == 3 * manifest["mixture"]["layers"], stacks
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -22,7 +22,11 @@ describe.skipIf(!PYTHON)('an artifact in Python', () => {
     { model: 'llama3-rope', experts: 3, sparsity: 0.7, split: false, stockBody: 'fold' },
     { model: 'llama-bf16', experts: 1, sparsity: 0.5, split: false, stockBody: 'stream' },
     { model: 'mistral', experts: 2, sparsity: 0.5, split: false, stockBody: 'stream', shardBytes: 60_000 },
-  ] as const)('passes the full check, decodes, generates and gives our logits: $model', async (form) => {
+    { model: 'llama', experts: 3, sparsity: 0.7, stockBody: 'stream', values: { type: 'int4', groupSize: 32 } },
+    { model: 'llama', experts: 3, sparsity: 0.7, stockBody: 'stream', values: { type: 'int8', groupSize: 0 } },
+    { model: 'llama3-rope', experts: 2, sparsity: 0.7, stockBody: 'fold', values: { type: 'int4', groupSize: 128 } },
+    { model: 'llama', experts: 2, sparsity: 0.7, stockBody: 'stream', values: { type: 'bf16' } },
+  ] as const)('passes the full check, decodes, generates and gives our logits: %j', async (form) => {
     const { folder, model } = randomArtifact(form)
     folders.push(join(folder, '..'))
     const ids = BigInt64Array.from({ length: 2 * 12 }, (_, i) => BigInt((i * 37) % model.config.vocab))
