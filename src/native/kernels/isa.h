@@ -22,7 +22,7 @@ struct Inputs {
   // Rounded to int8 in blocks (accuracy level 4): x ≈ blockScales · rounded. See rounded.h.
   const int8_t* rounded;   // (tokens, padded)
   const float* blockScales;    // (tokens, padded / blockInputs)
-  const int32_t* corrections;  // (tokens, padded / stepInputs, 16): −128 · sums of four neighbours
+  const int32_t* corrections;  // (tokens, padded / stepInputs, 16): −offset · sums of four neighbours
   long blockInputs;        // 32, 64 or 128
 };
 
@@ -40,6 +40,14 @@ struct RowsTask {
   void* scratch;    // rowScratchBytes(stack, inputs), aligned to 64
 };
 
+/** Kernels are compiled for 1, 2, 3, 4 and 8 tokens; in between the last token is computed more than once. */
+static inline int64_t tokenAt(const RowsTask& task, long t) {
+  return task.tokens[t < task.tokenCount ? t : task.tokenCount - 1];
+}
+
+/** Which of five kernels serves so many tokens. */
+static inline long kernelFor(long tokenCount) { return tokenCount <= 4 ? tokenCount - 1 : 4; }
+
 struct Isa {
   const char* name;
   /** bf16 values want the inputs of every 32 as the 16 even ones, then the 16 odd ones. */
@@ -55,8 +63,8 @@ struct Isa {
   void (*axpy)(DenseType, float a, const void* weights, float* y, long count);
 };
 
-/** Room for the values of a row (f16, or unpacked bytes and 128 more) and for its scales per block and token. */
-static inline long rowScratchBytes(long padded) { return 2 * padded + 256 + kFewTokens * (padded / 32 + 16) * 4; }
+/** Room for the values of a row (f16, or bytes of two rows and 128 more each) and for its scales per block and token. */
+static inline long rowScratchBytes(long padded) { return 2 * (padded + 128) + (kFewTokens + 1) * (padded / 32 + 16) * 4; }
 
 extern const Isa kScalar;
 #if defined(__x86_64__)

@@ -66,8 +66,9 @@ bool roundAll(const Preparation& preparation, Inputs& inputs) {
   inputs.blockScales = scalesOut;
   inputs.corrections = correctionsOut;
   inputs.blockInputs = block;
+  const Rounding rounding{padded, block, offsetOf(product.stack->type)};
   for (long t = 0; t < product.tokens; t++)
-    roundInputs(inputs.f32 + t * padded, padded, block, rounded + t * padded, scalesOut + t * scales,
+    roundInputs(rounding, inputs.f32 + t * padded, rounded + t * padded, scalesOut + t * scales,
                 correctionsOut + t * corrections);
   return true;
 }

@@ -35,22 +35,24 @@ float roundBlock(const float* x, long count, int8_t* rounded) {
   return most > 1e-36f ? most / 127.0f : 0.0f;
 }
 
-void correctStep(const int8_t* rounded, long stepInputs, int32_t* corrections) {
+void correctStep(const int8_t* rounded, long stepInputs, int offset, int32_t* corrections) {
   for (long l = 0; l < 16; l++) {
     int sum = 0;
     for (long chunk = 0; chunk < stepInputs; chunk += 64)
       for (long i = 0; i < 4; i++) sum += rounded[chunk + 4 * l + i];
-    corrections[l] = -128 * sum;
+    corrections[l] = -offset * sum;
   }
 }
 
 }  // namespace
 
-void roundInputs(const float* x, long padded, long blockInputs, int8_t* rounded, float* scales, int32_t* corrections) {
-  for (long block = 0; block < padded / blockInputs; block++)
-    scales[block] = roundBlock(x + block * blockInputs, blockInputs, rounded + block * blockInputs);
-  const long step = stepInputsOf(blockInputs);
-  for (long i = 0; i < padded / step; i++) correctStep(rounded + i * step, step, corrections + i * 16);
+void roundInputs(const Rounding& rounding, const float* x, int8_t* rounded, float* scales, int32_t* corrections) {
+  const long inputs = rounding.blockInputs;
+  for (long block = 0; block < rounding.padded / inputs; block++)
+    scales[block] = roundBlock(x + block * inputs, inputs, rounded + block * inputs);
+  const long step = stepInputsOf(inputs);
+  for (long i = 0; i < rounding.padded / step; i++)
+    correctStep(rounded + i * step, step, rounding.offset, corrections + i * 16);
 }
 
 }  // namespace spexpand

@@ -10,7 +10,7 @@
 namespace spexpand::avx2 {
 
 // Bytes between what is read and what is asked for: what memory delivers in its latency. Hardware stops at page borders.
-constexpr long kAhead = 2048;
+constexpr long kAhead = 4096;
 
 static inline void prefetchAhead(const void* at) {
   _mm_prefetch(static_cast<const char*>(at) + kAhead, _MM_HINT_T0);

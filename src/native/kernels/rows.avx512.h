@@ -1,6 +1,8 @@
 // What the AVX-512 files share. Static, or in the namespace of the instruction set: nothing here may be linked elsewhere.
 #pragma once
 
+// gcc 12 finds its own intrinsics uninitialised.
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
 
 #include <cstdint>
@@ -29,7 +31,7 @@ static inline uint64_t lowBits64(long count) {
 }
 
 // Bytes between what is read and what is asked for: what memory delivers in its latency. Hardware stops at page borders.
-constexpr long kAhead = 2048;
+constexpr long kAhead = 4096;
 
 static inline void prefetchAhead(const void* at) {
   _mm_prefetch(static_cast<const char*>(at) + kAhead, _MM_HINT_T0);
@@ -77,7 +79,7 @@ class RowSums {
   void write(long first, long count) {
     for (int t = 0; t < tokens; t++) {
       for (long i = count; i < 16; i++) pending_[t][i] = _mm512_setzero_ps();
-      float* y = task_.y + task_.tokens[t] * task_.yStride + task_.column + first;
+      float* y = task_.y + tokenAt(task_, t) * task_.yStride + task_.column + first;
       _mm512_mask_storeu_ps(y, static_cast<__mmask16>(lowBits32(static_cast<int>(count))), sumEach(pending_[t]));
     }
   }

@@ -1,5 +1,4 @@
 // Rows as f32, and rows that are stored dense, on AVX-512.
-#include <immintrin.h>
 
 #include "kernels/half.h"
 #include "kernels/isa.h"

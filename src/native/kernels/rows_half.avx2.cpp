@@ -41,7 +41,7 @@ template <bool isBf16, int tokens>
 void rowsFor(const RowsTask& task) {
   const Stack& stack = *task.stack;
   const float* x[tokens];
-  for (int t = 0; t < tokens; t++) x[t] = task.inputs->f32 + task.tokens[t] * task.inputs->padded;
+  for (int t = 0; t < tokens; t++) x[t] = task.inputs->f32 + tokenAt(task, t) * task.inputs->padded;
   for (long r = 0; r < task.rows; r++) {
     const long begin = stack.rowBegin(task.row + r);
     const long end = stack.rowEnd(task.row + r);
@@ -54,19 +54,19 @@ void rowsFor(const RowsTask& task) {
     }
     float y[tokens];
     row<isBf16, tokens>(stack, stack.mask + (task.row + r) * stack.maskBytes, values, x, y);
-    for (int t = 0; t < tokens; t++) task.y[task.tokens[t] * task.yStride + task.column + r] = y[t];
+    for (int t = 0; t < tokens; t++) task.y[tokenAt(task, t) * task.yStride + task.column + r] = y[t];
   }
 }
 
 using Rows = void (*)(const RowsTask&);
 template <bool isBf16>
-constexpr Rows kRows[kFewTokens] = {rowsFor<isBf16, 1>, rowsFor<isBf16, 2>, rowsFor<isBf16, 3>, rowsFor<isBf16, 4>,
-                                    rowsFor<isBf16, 5>, rowsFor<isBf16, 6>, rowsFor<isBf16, 7>, rowsFor<isBf16, 8>};
+constexpr Rows kRows[] = {rowsFor<isBf16, 1>, rowsFor<isBf16, 2>, rowsFor<isBf16, 3>, rowsFor<isBf16, 4>,
+                          rowsFor<isBf16, 8>};
 
 }  // namespace
 
 void halfRows(const RowsTask& task) {
-  (task.stack->type == ValueType::bf16 ? kRows<true> : kRows<false>)[task.tokenCount - 1](task);
+  (task.stack->type == ValueType::bf16 ? kRows<true> : kRows<false>)[kernelFor(task.tokenCount)](task);
 }
 
 }  // namespace spexpand::avx2

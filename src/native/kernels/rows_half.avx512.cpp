@@ -1,5 +1,4 @@
 // f16 and bf16 values on AVX-512: vpexpandw lays the kept values of 32 inputs in their places.
-#include <immintrin.h>
 
 #include "kernels/half.h"
 #include "kernels/isa.h"
@@ -72,7 +71,7 @@ void rowsFor(const RowsTask& task) {
   const Stack& stack = *task.stack;
   const auto* values = static_cast<const uint16_t*>(stack.values);
   const float* x[tokens];
-  for (int t = 0; t < tokens; t++) x[t] = task.inputs->f32 + task.tokens[t] * task.inputs->padded;
+  for (int t = 0; t < tokens; t++) x[t] = task.inputs->f32 + tokenAt(task, t) * task.inputs->padded;
   RowSums<tokens> sums(task);
   for (long r = 0; r < task.rows; r++) {
     const uint8_t* mask = stack.mask + (task.row + r) * stack.maskBytes;
@@ -88,15 +87,14 @@ void rowsFor(const RowsTask& task) {
 }
 
 using Rows = void (*)(const RowsTask&);
-constexpr Rows kF16[kFewTokens] = {rowsFor<false, 1>, rowsFor<false, 2>, rowsFor<false, 3>, rowsFor<false, 4>,
-                                   rowsFor<false, 5>, rowsFor<false, 6>, rowsFor<false, 7>, rowsFor<false, 8>};
-constexpr Rows kBf16[kFewTokens] = {rowsFor<true, 1>, rowsFor<true, 2>, rowsFor<true, 3>, rowsFor<true, 4>,
-                                    rowsFor<true, 5>, rowsFor<true, 6>, rowsFor<true, 7>, rowsFor<true, 8>};
+template <bool isBf16>
+constexpr Rows kRows[] = {rowsFor<isBf16, 1>, rowsFor<isBf16, 2>, rowsFor<isBf16, 3>, rowsFor<isBf16, 4>,
+                          rowsFor<isBf16, 8>};
 
 }  // namespace
 
 void halfRows(const RowsTask& task) {
-  (task.stack->type == ValueType::bf16 ? kBf16 : kF16)[task.tokenCount - 1](task);
+  (task.stack->type == ValueType::bf16 ? kRows<true> : kRows<false>)[kernelFor(task.tokenCount)](task);
 }
 
 }  // namespace spexpand::avx512

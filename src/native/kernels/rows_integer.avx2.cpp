@@ -112,8 +112,8 @@ void rowsFor(const RowsTask& task) {
   auto* scales = reinterpret_cast<float*>(bytes + inputs.padded + 128);
   Columns columns[tokens];
   for (int t = 0; t < tokens; t++)
-    columns[t] = {inputs.rounded + task.tokens[t] * inputs.padded,
-                  inputs.blockScales + task.tokens[t] * (inputs.padded / inputs.blockInputs)};
+    columns[t] = {inputs.rounded + tokenAt(task, t) * inputs.padded,
+                  inputs.blockScales + tokenAt(task, t) * (inputs.padded / inputs.blockInputs)};
   for (long r = 0; r < task.rows; r++) {
     const long at = task.row + r;
     const int8_t* values = bytesOf(stack, stack.rowBegin(at), stack.rowEnd(at), bytes);
@@ -123,16 +123,15 @@ void rowsFor(const RowsTask& task) {
     row<tokens>(stack.mask + at * stack.maskBytes, stack.maskBytes, values, inputs.blockInputs,
                 hasGroups ? scales : nullptr, columns, y);
     const float rowScale = hasGroups ? 1.0f : _cvtsh_ss(stack.scales[at]);
-    for (int t = 0; t < tokens; t++) task.y[task.tokens[t] * task.yStride + task.column + r] = y[t] * rowScale;
+    for (int t = 0; t < tokens; t++) task.y[tokenAt(task, t) * task.yStride + task.column + r] = y[t] * rowScale;
   }
 }
 
 using Rows = void (*)(const RowsTask&);
-constexpr Rows kRows[kFewTokens] = {rowsFor<1>, rowsFor<2>, rowsFor<3>, rowsFor<4>,
-                                    rowsFor<5>, rowsFor<6>, rowsFor<7>, rowsFor<8>};
+constexpr Rows kRows[] = {rowsFor<1>, rowsFor<2>, rowsFor<3>, rowsFor<4>, rowsFor<8>};
 
 }  // namespace
 
-void integerRows(const RowsTask& task) { kRows[task.tokenCount - 1](task); }
+void integerRows(const RowsTask& task) { kRows[kernelFor(task.tokenCount)](task); }
 
 }  // namespace spexpand::avx2

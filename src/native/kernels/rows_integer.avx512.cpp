@@ -1,6 +1,6 @@
 // int8 and int4 values times rounded inputs on AVX-512: vpexpandb lays the kept values of 64 inputs in their places,
-// vpdpbusd multiplies. It takes unsigned by signed, so weights get 128 added; Inputs::corrections take it off again.
-#include <immintrin.h>
+// vpdpbusd multiplies. It takes unsigned by signed, so 128 (8 for int4) is added to weights; Inputs::corrections take it
+// off again.
 
 #include "kernels/half.h"
 #include "kernels/isa.h"
@@ -11,16 +11,25 @@ namespace spexpand::avx512 {
 
 namespace {
 
-/** 64 weights + 128, pruned ones as 128. */
-template <bool isLast>
+/** Where 64 values come from. */
+enum class Source {
+  bytes,     // the tensor, int8
+  lastBytes, // its end: only values that are there are read
+  nibbles,   // a row unpacked by unpackNibbles, 8 added
+};
+
+/** 64 weights and their offset; pruned ones are the offset alone. */
+template <Source source>
 inline __m512i expand(const int8_t* values, uint64_t kept) {
-  __m512i packed = isLast ? _mm512_maskz_loadu_epi8(lowBits64(__builtin_popcountll(kept)), values)
-                          : _mm512_loadu_si512(values);
+  __m512i packed = source == Source::lastBytes
+                       ? _mm512_maskz_loadu_epi8(lowBits64(__builtin_popcountll(kept)), values)
+                       : _mm512_loadu_si512(values);
   asm("" : "+v"(packed));  // not into the slow memory form of vpexpandb
+  if (source == Source::nibbles) return _mm512_mask_expand_epi8(_mm512_set1_epi8(8), kept, packed);
   return _mm512_xor_si512(_mm512_maskz_expand_epi8(kept, packed), _mm512_set1_epi8(-128));
 }
 
-/** Element `first` and the `count` - 1 after it as bytes, at out[first & 1]. Writes up to 128 bytes more. */
+/** `count` elements from `first` on as bytes with 8 added, at out[first & 1]. Writes up to 128 bytes more. */
 void unpackNibbles(const uint8_t* packed, long packedBytes, long first, long count, int8_t* out) {
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m512i eight = _mm512_set1_epi8(8);
@@ -31,8 +40,9 @@ void unpackNibbles(const uint8_t* packed, long packedBytes, long first, long cou
                               : _mm256_maskz_loadu_epi8(static_cast<__mmask32>(lowBits64(packedBytes - at)), packed + at);
     prefetchAhead(packed + at);
     const __m512i words = _mm512_cvtepu8_epi16(bytes);
-    const __m512i pairs = _mm512_and_si512(_mm512_or_si512(words, _mm512_slli_epi16(words, 4)), nibble);
-    _mm512_storeu_si512(out, _mm512_sub_epi8(_mm512_xor_si512(pairs, eight), eight));
+    // Adding 8 to a nibble in two's complement turns its top bit.
+    const __m512i pairs = _mm512_or_si512(words, _mm512_slli_epi16(words, 4));
+    _mm512_storeu_si512(out, _mm512_and_si512(_mm512_xor_si512(pairs, eight), nibble));
   }
 }
 
@@ -76,7 +86,7 @@ inline __m512 factorsAt(const float* factors, long step) {
   return _mm512_mask_mov_ps(_mm512_set1_ps(factors[step * 2]), 0xff00, _mm512_set1_ps(factors[step * 2 + 1]));
 }
 
-template <long blockInputs, bool isLast, int tokens>
+template <long blockInputs, Source source, int tokens>
 inline void row(Row at, long steps, const Columns<tokens>& columns, __m512* sums) {
   constexpr long chunks = blockInputs == 128 ? 2 : 1;
   for (int t = 0; t < tokens; t++) sums[t] = _mm512_setzero_ps();
@@ -86,7 +96,7 @@ inline void row(Row at, long steps, const Columns<tokens>& columns, __m512* sums
     for (long c = 0; c < chunks; c++) {
       const long chunk = step * chunks + c;
       const uint64_t kept = maskAt(at, chunk * 8);
-      const __m512i weights = expand<isLast>(at.values, kept);
+      const __m512i weights = expand<source>(at.values, kept);
       at.values += __builtin_popcountll(kept);
       for (int t = 0; t < tokens; t++)
         products[t] = _mm512_dpbusd_epi32(products[t], weights, _mm512_load_si512(columns.rounded[t] + chunk * 64));
@@ -98,49 +108,69 @@ inline void row(Row at, long steps, const Columns<tokens>& columns, __m512* sums
   }
 }
 
-template <long blockInputs, int tokens>
+/** Factors of one row, per token and block: scale of the weights times scale of the inputs. */
+template <int tokens>
+void multiplyScales(const float* weightScales, const Columns<tokens>& blockScales, long blocks, float* out,
+                    Columns<tokens>& columns) {
+  const long stride = (blocks + 15) / 16 * 16;
+  for (int t = 0; t < tokens; t++) {
+    float* own = out + t * stride;
+    for (long b = 0; b < blocks; b += 16) {
+      const auto there = static_cast<__mmask16>(lowBits64(blocks - b));
+      const __m512 ofInputs = _mm512_maskz_loadu_ps(there, blockScales.factors[t] + b);
+      _mm512_storeu_ps(own + b, _mm512_mul_ps(_mm512_loadu_ps(weightScales + b), ofInputs));
+    }
+    columns.factors[t] = own;
+  }
+}
+
+template <long blockInputs, bool isInt4, int tokens>
 void rowsFor(const RowsTask& task) {
   const Stack& stack = *task.stack;
   const Inputs& inputs = *task.inputs;
   const long blocks = inputs.padded / blockInputs;
   const long steps = (stack.inputs + stepInputsOf(blockInputs) - 1) / stepInputsOf(blockInputs);
+  const long unpackedBytes = inputs.padded + 128;
   auto* unpacked = static_cast<int8_t*>(task.scratch);
-  auto* factors = reinterpret_cast<float*>(unpacked + (inputs.padded + 128 + 63) / 64 * 64);
+  auto* weightScales = reinterpret_cast<float*>(unpacked + 2 * unpackedBytes);
+  auto* factors = weightScales + (blocks + 15) / 16 * 16;
   Columns<tokens> columns;
   for (int t = 0; t < tokens; t++) {
-    columns.rounded[t] = inputs.rounded + task.tokens[t] * inputs.padded;
-    columns.corrections[t] = inputs.corrections + task.tokens[t] * (inputs.padded / stepInputsOf(blockInputs)) * 16;
-    columns.factors[t] = inputs.blockScales + task.tokens[t] * blocks;
+    const int64_t token = tokenAt(task, t);
+    columns.rounded[t] = inputs.rounded + token * inputs.padded;
+    columns.corrections[t] = inputs.corrections + token * (inputs.padded / stepInputsOf(blockInputs)) * 16;
+    columns.factors[t] = inputs.blockScales + token * blocks;
   }
   const Columns<tokens> blockScales = columns;
   RowSums<tokens> sums(task);
+  // One row ahead: loads that straddle stores wait until those have left the core.
+  const auto unpack = [&](long r) {
+    if (!isInt4 || r >= task.rows) return;
+    const long begin = stack.rowBegin(task.row + r);
+    unpackNibbles(static_cast<const uint8_t*>(stack.values), (stack.valueCount + 1) / 2, begin,
+                  stack.rowEnd(task.row + r) - begin, unpacked + (r & 1) * unpackedBytes);
+  };
+  unpack(0);
   for (long r = 0; r < task.rows; r++) {
+    unpack(r + 1);
     const long at = task.row + r;
     const long begin = stack.rowBegin(at);
     const long end = stack.rowEnd(at);
-    Row one{stack.mask + at * stack.maskBytes, stack.maskBytes, static_cast<const int8_t*>(stack.values) + begin};
-    bool isInside = end + 64 <= stack.valueCount;
-    if (stack.type == ValueType::int4) {
-      unpackNibbles(static_cast<const uint8_t*>(stack.values), (stack.valueCount + 1) / 2, begin, end - begin, unpacked);
-      one.values = unpacked + (begin & 1);
-      isInside = true;
-    }
+    const auto* values = static_cast<const int8_t*>(stack.values);
+    Row one{stack.mask + at * stack.maskBytes, stack.maskBytes, values + begin};
     if (stack.groupSize > 0) {
-      const long stride = (blocks + 15) / 16 * 16;
-      widenScales(stack, at, blockInputs, blocks, factors);
-      for (int t = tokens - 1; t >= 0; t--) {
-        float* own = factors + t * stride;
-        for (long b = 0; b < blocks; b += 16) {
-          const auto there = static_cast<__mmask16>(lowBits64(blocks - b));
-          _mm512_storeu_ps(own + b, _mm512_mul_ps(_mm512_loadu_ps(factors + b),
-                                                  _mm512_maskz_loadu_ps(there, blockScales.factors[t] + b)));
-        }
-        columns.factors[t] = own;
-      }
+      widenScales(stack, at, blockInputs, blocks, weightScales);
+      multiplyScales(weightScales, blockScales, blocks, factors, columns);
     }
     __m512 sum[tokens];
-    if (isInside) row<blockInputs, false, tokens>(one, steps, columns, sum);
-    else row<blockInputs, true, tokens>(one, steps, columns, sum);
+    if (isInt4) {
+      one.values = unpacked + (r & 1) * unpackedBytes + (begin & 1);
+      row<blockInputs, Source::nibbles, tokens>(one, steps, columns, sum);
+    } else if (end + 64 <= stack.valueCount) {
+      row<blockInputs, Source::bytes, tokens>(one, steps, columns, sum);
+    } else {
+      row<blockInputs, Source::lastBytes, tokens>(one, steps, columns, sum);
+    }
     if (stack.groupSize == 0)
       for (int t = 0; t < tokens; t++) sum[t] = _mm512_mul_ps(sum[t], _mm512_set1_ps(f16ToFloat(stack.scales[at])));
     sums.add(r, sum);
@@ -149,15 +179,21 @@ void rowsFor(const RowsTask& task) {
 }
 
 using Rows = void (*)(const RowsTask&);
-template <long block>
-constexpr Rows kRows[kFewTokens] = {rowsFor<block, 1>, rowsFor<block, 2>, rowsFor<block, 3>, rowsFor<block, 4>,
-                                    rowsFor<block, 5>, rowsFor<block, 6>, rowsFor<block, 7>, rowsFor<block, 8>};
+template <long block, bool isInt4>
+constexpr Rows kRows[] = {rowsFor<block, isInt4, 1>, rowsFor<block, isInt4, 2>, rowsFor<block, isInt4, 3>,
+                          rowsFor<block, isInt4, 4>, rowsFor<block, isInt4, 8>};
+
+template <bool isInt4>
+void rowsOf(const RowsTask& task) {
+  const long block = task.inputs->blockInputs;
+  const Rows* kernels = block == 128 ? kRows<128, isInt4> : block == 64 ? kRows<64, isInt4> : kRows<32, isInt4>;
+  kernels[kernelFor(task.tokenCount)](task);
+}
 
 }  // namespace
 
 void integerRows(const RowsTask& task) {
-  const long block = task.inputs->blockInputs;
-  (block == 128 ? kRows<128> : block == 64 ? kRows<64> : kRows<32>)[task.tokenCount - 1](task);
+  task.stack->type == ValueType::int4 ? rowsOf<true>(task) : rowsOf<false>(task);
 }
 
 }  // namespace spexpand::avx512
