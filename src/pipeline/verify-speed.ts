@@ -11,8 +11,7 @@ import type { DenseWeights } from '../verify/submodel.ts'
 import { denseTwin } from '../verify/submodel.ts'
 import type { DecoderSource } from './open-decoder.ts'
 import { denseDecoder } from './open-decoder.ts'
-import type { Tell, Verification } from './verify.ts'
-import type { SpeedReport } from './verify-types.ts'
+import type { SpeedReport, Tell, Verification } from './verify-types.ts'
 
 const PROMPT_TOKENS = 512
 const WARM_UP = 2

@@ -1,4 +1,10 @@
+import type { Windows } from '../../calibration/windows.ts'
+import type { TensorStore } from '../formats/safetensors/reader.ts'
+import type { OpenedModel } from '../model/open.ts'
 import type { Provider } from '../runtime/session.ts'
+import type { Artifact } from '../verify/artifact.ts'
+import type { FfLayer } from '../verify/ff-layers.ts'
+import type { DecoderSource } from './open-decoder.ts'
 import type { Bandwidth } from '../verify/bandwidth.ts'
 import type { DecodeParity } from '../verify/decode-parity.ts'
 import type { Parity } from '../verify/parity.ts'
@@ -98,3 +104,19 @@ export type SpeedReport = {
   /** Share of the measured bandwidth that the FF layers reach with one token: bytes by time by bandwidth. */
   readonly bandwidthShare?: { readonly sparse: number; readonly dense: number }
 }
+
+/** What the steps of one verification share. */
+export type Verification = {
+  readonly options: VerifyOptions
+  readonly artifact: Artifact
+  readonly source: DecoderSource
+  readonly layers: readonly FfLayer[]
+  readonly store: TensorStore
+  readonly dense: { readonly model: OpenedModel } | { readonly missing: string }
+  readonly windows: Windows
+  readonly provider: Provider
+  readonly threads: number
+}
+
+/** Reports progress of a stage and stops the run after an abort. */
+export type Tell = (stage: Progress['stage'], done: number, total: number, note?: string) => void

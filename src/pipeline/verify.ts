@@ -1,9 +1,7 @@
 import { availableParallelism } from 'node:os'
-import type { Windows } from '../../calibration/windows.ts'
 import { InterruptedError, UnsupportedError, UsageError } from '../errors.ts'
 import type { TensorStore } from '../formats/safetensors/reader.ts'
 import { openWeights } from '../formats/safetensors/weights.ts'
-import type { OpenedModel } from '../model/open.ts'
 import type { ProviderProbe } from '../runtime/probe.ts'
 import { probeProviders } from '../runtime/probe.ts'
 import type { Provider } from '../runtime/session.ts'
@@ -22,22 +20,17 @@ import type { DecoderSource } from './open-decoder.ts'
 import { openDecoder, runtimeName } from './open-decoder.ts'
 import { stopwatch } from './stopwatch.ts'
 import { evaluationText } from './text.ts'
-import type { Progress } from './types.ts'
 import { speedReport } from './verify-speed.ts'
-import type { Gate, IntegrityReport, QualityReport, RunReport, VerifyOptions, VerifyResult } from './verify-types.ts'
-
-/** What the steps of one verification share. */
-export type Verification = {
-  readonly options: VerifyOptions
-  readonly artifact: Artifact
-  readonly source: DecoderSource
-  readonly layers: readonly FfLayer[]
-  readonly store: TensorStore
-  readonly dense: { readonly model: OpenedModel } | { readonly missing: string }
-  readonly windows: Windows
-  readonly provider: Provider
-  readonly threads: number
-}
+import type {
+  Gate,
+  IntegrityReport,
+  QualityReport,
+  RunReport,
+  Tell,
+  Verification,
+  VerifyOptions,
+  VerifyResult,
+} from './verify-types.ts'
 
 /** Tokens and windows that parity is measured on: logits of all of them are kept. */
 const PARITY_WINDOWS = 2
@@ -82,9 +75,6 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     store.close()
   }
 }
-
-/** Reports progress of a stage and stops the run after an abort. */
-export type Tell = (stage: Progress['stage'], done: number, total: number, note?: string) => void
 
 function teller({ onProgress, signal }: VerifyOptions): Tell {
   let lastNote = ''
