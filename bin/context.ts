@@ -7,6 +7,7 @@ import type {
   generate,
   inspect,
   plan,
+  predict,
   pruneMatrixFile,
   verify,
 } from '../src/index.ts'
@@ -22,6 +23,7 @@ export type Library = {
   readonly doctor: typeof doctor
   readonly generate: typeof generate
   readonly verify: typeof verify
+  readonly predict: typeof predict
   readonly pruneMatrixFile: typeof pruneMatrixFile
 }
 

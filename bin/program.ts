@@ -8,6 +8,7 @@ import { addForwardCommand } from './commands/forward.ts'
 import { addGenerateCommand } from './commands/generate.ts'
 import { addInspectCommand } from './commands/inspect.ts'
 import { addPlanCommand } from './commands/plan.ts'
+import { addPredictCommand } from './commands/predict.ts'
 import { addPruneMatrixCommand } from './commands/prune-matrix.ts'
 import { addVerifyCommand } from './commands/verify.ts'
 import type { Context } from './context.ts'
@@ -44,6 +45,7 @@ export function createProgram(context: Context): Command {
   addEntangleCommand(program, context)
   addVerifyCommand(program, context)
   addGenerateCommand(program, context)
+  addPredictCommand(program, context)
   addForwardCommand(program, context)
   addPruneMatrixCommand(program, context)
   addDoctorCommand(program, context)

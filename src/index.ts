@@ -30,6 +30,9 @@ export type { ForwardOptions, InputIds } from './pipeline/forward.ts'
 export { generate } from './pipeline/generate.ts'
 export type { GenerateOptions, GenerateResult } from './pipeline/generate.ts'
 export { plan } from './pipeline/plan.ts'
+export { predict } from './pipeline/predict.ts'
+export type { PredictResult } from './pipeline/predict.ts'
+export type { Flocking, GriffinReport, PredictGriffinOptions } from './pipeline/predict-types.ts'
 export type {
   BlockStats,
   CompressOptions,
