@@ -57,12 +57,12 @@ function firstSentence(message: string): string {
 }
 
 const SCRIPT = `
+const { writeSync } = require('node:fs')
 const ort = require(process.argv[1])
 const [provider, model] = process.argv.slice(2)
 ort.InferenceSession.create(Buffer.from(model, 'base64'), { executionProviders: [provider], logSeverityLevel: 4 })
   .then((session) => session.run({ x: new ort.Tensor('float32', [1], [1]) }))
-  .then(() => process.stdout.write('works'), (error) => process.stdout.write(error.message))
-  .then(() => process.exit(0))
+  .then(() => writeSync(1, 'works'), (error) => writeSync(1, error.message))
 `
 const PATIENCE_MS = 60_000
 
