@@ -6,7 +6,7 @@ import { neuronsCsv } from '../report/csv.ts'
 import { reportJson } from '../report/json.ts'
 import type { Summary } from '../report/summary.ts'
 import { summarize } from '../report/summary.ts'
-import type { EntangleOptions } from './entangle.ts'
+import type { EntangleOptions } from './entangle-options.ts'
 import { entangle } from './entangle.ts'
 
 /** The files of a report folder. */

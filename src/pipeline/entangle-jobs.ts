@@ -36,14 +36,14 @@ export type MeasureJob = {
   readonly counts: SharedArrayBuffer
   /** hidden[rows] += the FF layer's outputs, so that no second pass is needed to go on to the next block. */
   readonly hidden?: RowStoreRef
-  /** Also the outputs of these pruned matrices for the same inputs (down: the dense intermediates). */
-  readonly pruned?: { readonly ffn: PackedFfn; readonly counts: SharedArrayBuffer }
+  /** Also the outputs of pruned matrices for the same inputs (down: the dense intermediates), each into its histogram. */
+  readonly pruned?: readonly { readonly ffn: PackedFfn; readonly counts: SharedArrayBuffer }[]
 }
 export type MeasureResult = {
   /** Power sums of every neuron, (neurons, POWERS). */
   readonly sums: Float64Array
-  /** Σ (pruned − dense)² of every neuron, only with `pruned`. */
-  readonly squaredErrors: Float64Array
+  /** Σ (pruned − dense)² of every neuron, for each of `pruned`. */
+  readonly squaredErrors: readonly Float64Array[]
 }
 
 /** Turns counts of some neurons into distances. Adds all histograms of `slots` to the first, then clears what it should. */
@@ -55,8 +55,8 @@ export type DistanceJob = {
   readonly placements: Placements
   readonly sums: Float64Array
   readonly slots: readonly SharedArrayBuffer[]
-  /** Counts of pruned outputs over the same tokens, for W₁(pruned, dense). */
-  readonly prunedSlots?: readonly SharedArrayBuffer[]
+  /** Counts of pruned outputs over the same tokens, for W₁(pruned, dense); each in one or more slots. */
+  readonly prunedSlots?: readonly (readonly SharedArrayBuffer[])[]
   /** A histogram that the counts are added to before they are cleared. */
   readonly addTo?: SharedArrayBuffer
 }
@@ -68,8 +68,8 @@ export type DistanceResult = {
   readonly kurtosis: Float64Array
   /** Outputs of the SHAPE.neurons most entangled of the job, as shares of SHAPE.intervals intervals. */
   readonly shapes: readonly OutputShape[]
-  /** W₁ of pruned against dense outputs in dense standard deviations; empty without prunedSlots. */
-  readonly prunedDistance: Float64Array
+  /** W₁ of pruned against dense outputs in dense standard deviations, for each of prunedSlots. */
+  readonly prunedDistances: readonly Float64Array[]
 }
 
 export type OutputShape = { readonly neuron: number; readonly wd: number; readonly shares: readonly number[] }

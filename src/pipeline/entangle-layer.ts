@@ -1,9 +1,8 @@
 import { BINS } from '../entangle/grid.ts'
 import { drawPairs } from '../entangle/mapping.ts'
-import { sample } from '../linalg/rng.ts'
-import { createRng } from '../linalg/rng.ts'
+import { createRng, sample } from '../linalg/rng.ts'
 import { SolverError } from '../errors.ts'
-import type { DistanceResult, Placements } from './entangle-jobs.ts'
+import type { DistanceJob, DistanceResult, Placements } from './entangle-jobs.ts'
 import type { JobRunner } from './pool.ts'
 import type { RowStore } from './rowstore.ts'
 import { segmentsOf } from './segments.ts'
@@ -23,7 +22,7 @@ export type Measurement = {
 }
 
 /** Columns over all neurons of one layer. */
-export type NeuronColumns = Omit<DistanceResult, 'prunedDistance'> & { readonly md: Float64Array }
+export type NeuronColumns = DistanceResult & { readonly md: Float64Array }
 
 /** Tokens that place the histograms. */
 const PLACEMENT_ROWS = 2048
@@ -81,7 +80,7 @@ async function countAll(
   layer: number,
   placements: Placements,
   advance: boolean,
-): Promise<Omit<NeuronColumns, 'md'>> {
+): Promise<DistanceResult> {
   const { runner, ffnIn, hidden, slots } = run
   const free = [...slots]
   const waiting: ((slot: SharedArrayBuffer) => void)[] = []
@@ -116,7 +115,8 @@ export async function distancesOf(
   sums: Float64Array,
   tokens: number,
   placements: Placements,
-): Promise<Omit<NeuronColumns, 'md'>> {
+  more: Pick<DistanceJob, 'addTo' | 'prunedSlots'> = {},
+): Promise<DistanceResult> {
   const jobs: Promise<DistanceResult>[] = []
   for (const { first, neurons } of slicesOf(run.parts))
     jobs.push(
@@ -128,6 +128,7 @@ export async function distancesOf(
         placements,
         sums,
         slots: run.slots,
+        ...more,
       }),
     )
   const parts = await Promise.all(jobs)
@@ -140,6 +141,9 @@ export async function distancesOf(
     variance: join('variance'),
     kurtosis: join('kurtosis'),
     shapes: parts.flatMap((part) => part.shapes),
+    prunedDistances: (more.prunedSlots ?? []).map((_, v) =>
+      Float64Array.from(parts.flatMap((part) => [...part.prunedDistances[v]!])),
+    ),
   }
 }
 

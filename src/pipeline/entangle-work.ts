@@ -18,6 +18,7 @@ import type {
 } from './entangle-jobs.ts'
 import { SHAPE } from './entangle-jobs.ts'
 import { gatherRows } from './forward-jobs.ts'
+import type { PackedFfn } from './jobs.ts'
 import { RowStore } from './rowstore.ts'
 
 /** Bytes of the outputs that one run of the graph may give. */
@@ -135,10 +136,15 @@ function pairDistance(data: Float32Array, a: number, b: number, stride: number, 
 async function measure(engine: Engine, job: MeasureJob): Promise<MeasureResult> {
   const count = neuronCount(engine)
   const sums = new Float64Array(count * POWERS)
-  const squaredErrors = new Float64Array(job.pruned ? count : 0)
+  const ignored = new Float64Array(job.pruned ? sums.length : 0)
   const counts = new Uint32Array(job.counts)
-  const prunedOutputs = job.pruned && (await prunedRunner(engine, job.pruned.ffn))
-  const prunedCounts = job.pruned && new Uint32Array(job.pruned.counts)
+  const variants: { outputs: PrunedOutputs; counts: Uint32Array; squares: Float64Array }[] = []
+  for (const { ffn, counts: own } of job.pruned ?? [])
+    variants.push({
+      outputs: await prunedRunner(engine, ffn),
+      counts: new Uint32Array(own),
+      squares: new Float64Array(count),
+    })
   const more = [...(job.hidden ? ['ffn_out'] : []), ...(job.pruned ? ['z'] : [])]
   await eachRun(engine, job, more, async (outputs, { rows, x, results }) => {
     for (const one of outputs) countAll(one, job.placements, counts, sums)
@@ -147,15 +153,13 @@ async function measure(engine: Engine, job: MeasureJob): Promise<MeasureResult> 
       hidden.scatterAdd(rows, floats(results['ffn_out']))
       hidden.close()
     }
-    if (!prunedOutputs) return
-    const pruned = await prunedOutputs(x, results['z']!, outputs)
-    const ignored = new Float64Array(sums.length)
-    for (const [i, one] of pruned.entries()) {
-      countAll(one, job.placements, prunedCounts!, ignored)
-      addSquares(one, outputs[i]!, squaredErrors)
-    }
+    for (const variant of variants)
+      for (const [i, one] of (await variant.outputs(x, results['z']!, outputs)).entries()) {
+        countAll(one, job.placements, variant.counts, ignored)
+        addSquares(one, outputs[i]!, variant.squares)
+      }
   })
-  return { sums, squaredErrors }
+  return { sums, squaredErrors: variants.map(({ squares }) => squares) }
 }
 
 function countAll(
@@ -180,11 +184,10 @@ function addSquares(pruned: Outputs, dense: Outputs, into: Float64Array): void {
   }
 }
 
+type PrunedOutputs = (x: Tensor, z: Tensor, like: readonly Outputs[]) => Promise<Outputs[]>
+
 /** Products of pruned matrices with the inputs of a run: gate and up with x (n, d), down with z (ff, n). */
-async function prunedRunner(
-  engine: Engine,
-  ffn: NonNullable<MeasureJob['pruned']>['ffn'],
-): Promise<(x: Tensor, z: Tensor, like: readonly Outputs[]) => Promise<Outputs[]>> {
+async function prunedRunner(engine: Engine, ffn: PackedFfn): Promise<PrunedOutputs> {
   const { hidden: d, ff } = engine.model.config
   const weights = [unpackExpert(ffn.gate, ff, d), unpackExpert(ffn.up, ff, d), unpackExpert(ffn.down, d, ff)]
   const blas = await engine.blas()
@@ -205,10 +208,10 @@ async function prunedRunner(
 function distance(job: DistanceJob): DistanceResult {
   const { first, neurons, tokens, placements } = job
   const counts = merged(job.slots, first, neurons)
-  const pruned = job.prunedSlots && merged(job.prunedSlots, first, neurons)
+  const pruned = (job.prunedSlots ?? []).map((slots) => merged(slots, first, neurons))
   const empty = (): Float64Array => new Float64Array(neurons)
   const result = { wd: empty(), bound: empty(), mean: empty(), variance: empty(), kurtosis: empty() }
-  const prunedDistance = new Float64Array(pruned ? neurons : 0)
+  const prunedDistances = pruned.map(() => empty())
   for (let j = 0; j < neurons; j++) {
     const neuron = first + j
     const place = { centre: placements.centre[neuron]!, scale: placements.scale[neuron]! }
@@ -219,14 +222,10 @@ function distance(job: DistanceJob): DistanceResult {
     result.mean[j] = moments.mean
     result.variance[j] = moments.variance
     result.kurtosis[j] = moments.kurtosis
-    if (pruned)
-      prunedDistance[j] = histogramDistance(
-        { counts, n: tokens },
-        { counts: pruned, n: tokens },
-        neuron * BINS,
-        place,
-        Math.sqrt(moments.variance),
-      )
+    const deviation = Math.sqrt(moments.variance)
+    const dense = { counts, n: tokens }
+    for (const [v, own] of pruned.entries())
+      prunedDistances[v]![j] = histogramDistance(dense, { counts: own, n: tokens }, neuron * BINS, place, deviation)
   }
   const shapes = descending(result.wd)
     .slice(0, SHAPE.neurons)
@@ -238,8 +237,8 @@ function distance(job: DistanceJob): DistanceResult {
       return { neuron, wd: result.wd[j]!, shares: [...shares] }
     })
   if (job.addTo) addCounts(new Uint32Array(job.addTo), counts, first, neurons)
-  for (const part of [counts, pruned]) part?.fill(0, first * BINS, (first + neurons) * BINS)
-  return { ...result, shapes, prunedDistance }
+  for (const part of [counts, ...pruned]) part.fill(0, first * BINS, (first + neurons) * BINS)
+  return { ...result, shapes, prunedDistances }
 }
 
 /** The first histogram with all others added to it; those are cleared. */

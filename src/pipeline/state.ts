@@ -163,8 +163,8 @@ function addRouter(tensors: Map<string, RawTensor>, base: string, router: Router
   tensors.set(`${base}.bias`, { dtype: 'F32', shape: [bias.length], bytes: bytesOf(bias) })
 }
 
-/** The stack that addExperts() wrote. */
-function readStack(file: TensorFile, base: string, form: ValueForm): ExpertStack {
+/** The stack that addExperts() wrote; artifacts have the same tensors. */
+export function readStack(file: Pick<TensorFile, 'readBytes'>, base: string, form: ValueForm): ExpertStack {
   const { buffer } = file.readBytes(`${base}.values`)
   const array = { f16: Uint16Array, bf16: Uint16Array, int8: Int8Array, int4: Uint8Array }[form.type]
   return {
