@@ -25,6 +25,11 @@ static inline uint64_t loadRest(const uint8_t* bytes, long count) {
   return word;
 }
 
+/** 64 mask bits from byte `byte` of a row on; beyond its end zeros. */
+static inline uint64_t maskAt(const uint8_t* mask, long maskBytes, long byte) {
+  return byte + 8 <= maskBytes ? load64(mask + byte) : loadRest(mask + byte, maskBytes - byte);
+}
+
 static inline uint32_t lowBits32(int count) { return count >= 32 ? 0xffffffffu : (1u << count) - 1; }
 static inline uint64_t lowBits64(long count) {
   return count >= 64 ? ~0ull : count <= 0 ? 0 : (1ull << count) - 1;

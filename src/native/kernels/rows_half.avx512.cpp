@@ -1,22 +1,10 @@
 // f16 and bf16 values on AVX-512: vpexpandw lays the kept values of 32 inputs in their places.
 
-#include "kernels/half.h"
-#include "kernels/isa.h"
-#include "kernels/rows.avx512.h"
+#include "kernels/expand.avx512.h"
 
 namespace spexpand::avx512 {
 
 namespace {
-
-/** The 32 values for mask bits `kept`, in place. Near the end of the tensor only those that are there are read. */
-template <bool isLast>
-inline __m512i expand(const uint16_t* values, uint32_t kept) {
-  __m512i packed = isLast ? _mm512_maskz_loadu_epi16(lowBits32(__builtin_popcount(kept)), values)
-                          : _mm512_loadu_si512(values);
-  // The memory form of vpexpandw is several times slower than a load and the register form: keep them apart.
-  asm("" : "+v"(packed));
-  return _mm512_maskz_expand_epi16(kept, packed);
-}
 
 /** f16 to f32. Through the stack: loads that convert spare the busy shuffle port. */
 inline void widenF16(__m512i halves, __m512& low, __m512& high) {
@@ -50,8 +38,8 @@ inline void row(const Stack& stack, const uint8_t* mask, const uint16_t* values,
     const auto first = static_cast<uint32_t>(kept);
     const auto second = static_cast<uint32_t>(kept >> 32);
     __m512 w[4];
-    widen<isBf16>(expand<isLast>(values, first), w[0], w[1]);
-    widen<isBf16>(expand<isLast>(values + __builtin_popcount(first), second), w[2], w[3]);
+    widen<isBf16>(expandWords<isLast>(values, first), w[0], w[1]);
+    widen<isBf16>(expandWords<isLast>(values + __builtin_popcount(first), second), w[2], w[3]);
     values += __builtin_popcountll(kept);
     prefetchAhead(values);
     if ((c & 7) == 0) prefetchAhead(mask + c * 8);

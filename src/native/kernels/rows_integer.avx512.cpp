@@ -2,49 +2,13 @@
 // vpdpbusd multiplies. It takes unsigned by signed, so 128 (8 for int4) is added to weights; Inputs::corrections take it
 // off again.
 
+#include "kernels/expand.avx512.h"
 #include "kernels/half.h"
-#include "kernels/isa.h"
 #include "kernels/rounded.h"
-#include "kernels/rows.avx512.h"
 
 namespace spexpand::avx512 {
 
 namespace {
-
-/** Where 64 values come from. */
-enum class Source {
-  bytes,     // the tensor, int8
-  lastBytes, // its end: only values that are there are read
-  nibbles,   // a row unpacked by unpackNibbles, 8 added
-};
-
-/** 64 weights and their offset; pruned ones are the offset alone. */
-template <Source source>
-inline __m512i expand(const int8_t* values, uint64_t kept) {
-  __m512i packed = source == Source::lastBytes
-                       ? _mm512_maskz_loadu_epi8(lowBits64(__builtin_popcountll(kept)), values)
-                       : _mm512_loadu_si512(values);
-  asm("" : "+v"(packed));  // not into the slow memory form of vpexpandb
-  if (source == Source::nibbles) return _mm512_mask_expand_epi8(_mm512_set1_epi8(8), kept, packed);
-  return _mm512_xor_si512(_mm512_maskz_expand_epi8(kept, packed), _mm512_set1_epi8(-128));
-}
-
-/** `count` elements from `first` on as bytes with 8 added, at out[first & 1]. Writes up to 128 bytes more. */
-void unpackNibbles(const uint8_t* packed, long packedBytes, long first, long count, int8_t* out) {
-  const __m512i nibble = _mm512_set1_epi8(15);
-  const __m512i eight = _mm512_set1_epi8(8);
-  const long end = (first + count + 1) / 2;
-  for (long at = first / 2; at < end; at += 32, out += 64) {
-    const __m256i bytes = at + 32 <= packedBytes
-                              ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + at))
-                              : _mm256_maskz_loadu_epi8(static_cast<__mmask32>(lowBits64(packedBytes - at)), packed + at);
-    prefetchAhead(packed + at);
-    const __m512i words = _mm512_cvtepu8_epi16(bytes);
-    // Adding 8 to a nibble in two's complement turns its top bit.
-    const __m512i pairs = _mm512_or_si512(words, _mm512_slli_epi16(words, 4));
-    _mm512_storeu_si512(out, _mm512_and_si512(_mm512_xor_si512(pairs, eight), nibble));
-  }
-}
 
 /** `blocks` scales of one row, one per block of inputs, from its f16 scales per group. */
 void widenScales(const Stack& stack, long row, long blockInputs, long blocks, float* out) {
@@ -67,10 +31,6 @@ struct Row {
   long maskBytes;
   const int8_t* values;
 };
-
-inline uint64_t maskAt(const Row& row, long byte) {
-  return byte + 8 <= row.maskBytes ? load64(row.mask + byte) : loadRest(row.mask + byte, row.maskBytes - byte);
-}
 
 /** What the tokens bring: rounded inputs, corrections, and the factor of every block. */
 template <int tokens>
@@ -95,8 +55,8 @@ inline void row(Row at, long steps, const Columns<tokens>& columns, __m512* sums
     for (int t = 0; t < tokens; t++) products[t] = _mm512_load_si512(columns.corrections[t] + step * 16);
     for (long c = 0; c < chunks; c++) {
       const long chunk = step * chunks + c;
-      const uint64_t kept = maskAt(at, chunk * 8);
-      const __m512i weights = expand<source>(at.values, kept);
+      const uint64_t kept = maskAt(at.mask, at.maskBytes, chunk * 8);
+      const __m512i weights = expandBytes<source>(at.values, kept);
       at.values += __builtin_popcountll(kept);
       for (int t = 0; t < tokens; t++)
         products[t] = _mm512_dpbusd_epi32(products[t], weights, _mm512_load_si512(columns.rounded[t] + chunk * 64));

@@ -12,8 +12,9 @@ namespace spexpand {
 
 namespace {
 
-// Up to this many tokens of an expert, decoding its rows again for every 8 is faster than a dense product.
-constexpr long kMostByRows = 16;
+// Up to this many tokens of an expert, decoding its rows again for every 8 is faster than a dense product, which packs
+// the decoded rows once more.
+constexpr long kMostByRows = 32;
 // A panel of decoded rows stays in the second-level cache.
 constexpr long kPanelBytes = 1 << 19;
 // Work per call of the loop body: enough to hide its start, little enough to share evenly.

@@ -1,0 +1,53 @@
+// Kept values into their places on AVX-512, and packed nibbles into bytes.
+#pragma once
+
+#include "kernels/rows.avx512.h"
+
+namespace spexpand::avx512 {
+
+/** The 32 values for mask bits `kept`, in place. Near the end of the tensor only those that are there are read. */
+template <bool isLast>
+static inline __m512i expandWords(const uint16_t* values, uint32_t kept) {
+  __m512i packed = isLast ? _mm512_maskz_loadu_epi16(lowBits32(__builtin_popcount(kept)), values)
+                          : _mm512_loadu_si512(values);
+  // The memory form of vpexpandw is several times slower than a load and the register form: keep them apart.
+  asm("" : "+v"(packed));
+  return _mm512_maskz_expand_epi16(kept, packed);
+}
+
+/** Where 64 values come from. */
+enum class Source {
+  bytes,     // the tensor, int8
+  lastBytes, // its end: only values that are there are read
+  nibbles,   // a row unpacked by unpackNibbles, 8 added
+};
+
+/** 64 weights and their offset; pruned ones are the offset alone. */
+template <Source source>
+static inline __m512i expandBytes(const int8_t* values, uint64_t kept) {
+  __m512i packed = source == Source::lastBytes
+                       ? _mm512_maskz_loadu_epi8(lowBits64(__builtin_popcountll(kept)), values)
+                       : _mm512_loadu_si512(values);
+  asm("" : "+v"(packed));  // not into the slow memory form of vpexpandb
+  if (source == Source::nibbles) return _mm512_mask_expand_epi8(_mm512_set1_epi8(8), kept, packed);
+  return _mm512_xor_si512(_mm512_maskz_expand_epi8(kept, packed), _mm512_set1_epi8(-128));
+}
+
+/** `count` elements from `first` on as bytes with 8 added, at out[first & 1]. Writes up to 128 bytes more. */
+static inline void unpackNibbles(const uint8_t* packed, long packedBytes, long first, long count, int8_t* out) {
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i eight = _mm512_set1_epi8(8);
+  const long end = (first + count + 1) / 2;
+  for (long at = first / 2; at < end; at += 32, out += 64) {
+    const __m256i bytes = at + 32 <= packedBytes
+                              ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + at))
+                              : _mm256_maskz_loadu_epi8(static_cast<__mmask32>(lowBits64(packedBytes - at)), packed + at);
+    prefetchAhead(packed + at);
+    const __m512i words = _mm512_cvtepu8_epi16(bytes);
+    // Adding 8 to a nibble in two's complement turns its top bit.
+    const __m512i pairs = _mm512_or_si512(words, _mm512_slli_epi16(words, 4));
+    _mm512_storeu_si512(out, _mm512_and_si512(_mm512_xor_si512(pairs, eight), nibble));
+  }
+}
+
+}  // namespace spexpand::avx512
