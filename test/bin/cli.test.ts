@@ -44,7 +44,8 @@ describe('spexpand compress', () => {
     const line =
       'compress models/small --out o --pattern 2:4 --method sparse-expansion --router split --text a.txt --text - ' +
       '--eval-text e.jsonl --tokens 65536 --sequence-length 512 --seed 7 --damping 0.02 --damping-max 2 ' +
-      '--min-tokens-per-expert 64 --true-sequential --stock-body fold --threads 2 --memory 6G --experts 4 --no-native --quiet'
+      '--min-tokens-per-expert 64 --true-sequential --stock-body fold --threads 2 --memory 6G --experts 4 --no-native --quiet ' +
+      '--values int4 --group-size 32'
     expect((await runCli(line, library)).code).toBe(0)
     expect(calls[0]!.options).toEqual({
       model: 'models/small',
@@ -65,6 +66,8 @@ describe('spexpand compress', () => {
       threads: 2,
       memoryBytes: 6 * 2 ** 30,
       experts: 4,
+      values: 'int4',
+      groupSize: 32,
     })
     expect(calls[1]!.options).toEqual({
       model: 'demo-spexpand', // the folder that the result names

@@ -93,6 +93,13 @@ describe('planReport()', () => {
     expect(shrinks).toBe(grows + 1)
   })
 
+  it('says how kept weights are stored', () => {
+    expect(planReport(planResult)).toContain('70.0 % of the FF weights zero, the others as f16\n')
+    const text = planReport({ ...planResult, values: 'int4', groupSize: 128 })
+    expect(text).toContain('the others as int4, one scale for 128 inputs of a row')
+    expect(planReport({ ...planResult, values: 'int8', groupSize: 0 })).toContain('the others as int8, one scale a row')
+  })
+
   it('warns where the disk is too small, and says what the time rests on', () => {
     const text = planReport(planResult)
     expect(text).toContain('100 MB of 50.0 MB free: NOT ENOUGH')
