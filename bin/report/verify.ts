@@ -13,14 +13,15 @@ export function verifyReport(result: VerifyResult): string {
     integritySection(result),
     ...(run ? [paritySection(run), qualitySection(run), speedSection(run), bytesSection(run)] : []),
     gateSection(result),
+    `Time: ${duration(result.wallMs)}`,
   ]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
 
-function integritySection({ model, integrity, wallMs }: VerifyResult): string {
+function integritySection({ model, integrity }: VerifyResult): string {
   const { files, bytes: size, externalTensors, matrices, experts, weights, nonZero } = integrity
   return [
-    `${model}: intact (${duration(wallMs)})`,
+    `${model}: intact`,
     `  ${count(files)} files, ${bytes(size)}: SHA-256 as in the manifest`,
     `  ${count(externalTensors)} tensors of model.onnx lie where the weight files say`,
     `  ${count(experts)} experts of ${count(matrices)} matrices decoded: ${count(weights)} weights, ${percent(1 - nonZero / weights)} zero`,

@@ -7,6 +7,8 @@ import { encodeModel } from '../../src/formats/onnx/encode.ts'
 import type { Model } from '../../src/formats/onnx/types.ts'
 import type { TensorStore } from '../../src/formats/safetensors/reader.ts'
 import { openWeights } from '../../src/formats/safetensors/weights.ts'
+import { nativeStatus } from '../../src/runtime/native.ts'
+import type { Provider } from '../../src/runtime/session.ts'
 import { createSession } from '../../src/runtime/session.ts'
 import { readGraph } from '../../src/verify/artifact.ts'
 import { tokenBytes } from '../../src/verify/bytes.ts'
@@ -121,6 +123,36 @@ describe('checkDecoding()', () => {
     await expect(checkDecoding(graph, swapped, store, ['cpu'], options)).rejects.toThrow(
       /"cpu" decodes "model.layers.0.mlp.up_proj.experts" expert 0 wrongly/,
     )
+  })
+})
+
+describe.each([
+  { type: 'int8', groupSize: 0 },
+  { type: 'int4', groupSize: 32 },
+] as const)('checkDecoding() and compareProviders() of $type experts', (values) => {
+  it('hold every provider that is there to the independent decoder and to the portable form', async () => {
+    const made = randomArtifact({
+      model: 'llama',
+      experts: 2,
+      sparsity: 0.5,
+      values,
+      parent: join(scratch, values.type),
+    })
+    const whole = readGraph(made.folder)
+    const weights = openWeights(made.folder)
+    const native = nativeStatus()
+    const providers: Provider[] = native.found && native.operatorsPath !== undefined ? ['cpu', 'spexpand'] : ['cpu']
+    const options = { folder: made.folder, threads: 1 }
+    const found = await checkDecoding(whole, ffLayers(whole, made.folder), weights, providers, options)
+    weights.close()
+    expect(found.map(({ provider }) => provider)).toEqual(providers)
+    for (const { maxDifference: difference } of found) expect(difference).toBeLessThan(1e-5)
+    const ids = Int32Array.from({ length: 16 }, (_, i) => (i * 13) % made.model.config.vocab)
+    const source = { graph: whole, source: join(made.folder, 'model.onnx'), ...options }
+    for (const { kl } of await compareProviders(source, providers, { ids, nWindows: 1, sequenceLength: 16 })) {
+      expect(kl).toBeGreaterThanOrEqual(-1e-6)
+      expect(kl).toBeLessThan(0.02)
+    }
   })
 })
 
