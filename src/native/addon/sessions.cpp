@@ -46,19 +46,21 @@ struct Options {
 
 bool get_flag(napi_env env, napi_value object, const char* name, bool* out) {
   napi_value value;
-  return get_named(env, object, name, &value) &&
-         (napi_get_value_bool(env, value, out) == napi_ok || throw_error(env, "Cannot read an argument: wanted a boolean"));
+  if (!get_named(env, object, name, &value)) return false;
+  if (napi_get_value_bool(env, value, out) == napi_ok) return true;
+  return throw_error(env, "Cannot read an argument: wanted a boolean") != nullptr;
 }
 
 bool read_options(napi_env env, napi_value given, Options* out) {
   napi_value config;
   std::vector<napi_value> entries;
-  if (!get_named_string(env, given, "runtime", &out->runtime) || !get_named_string(env, given, "operators", &out->operators) ||
+  if (!get_named_string(env, given, "runtime", &out->runtime) ||
+      !get_named_string(env, given, "operators", &out->operators) ||
       !get_named_number(env, given, "threads", &out->threads) ||
       !get_named_number(env, given, "optimization", &out->optimization) ||
-      !get_named_number(env, given, "logSeverity", &out->log_severity) || !get_flag(env, given, "memoryArena", &out->arena) ||
-      !get_flag(env, given, "memoryPattern", &out->pattern) || !get_named(env, given, "config", &config) ||
-      !get_elements(env, config, &entries))
+      !get_named_number(env, given, "logSeverity", &out->log_severity) ||
+      !get_flag(env, given, "memoryArena", &out->arena) || !get_flag(env, given, "memoryPattern", &out->pattern) ||
+      !get_named(env, given, "config", &config) || !get_elements(env, config, &entries))
     return false;
   for (napi_value entry : entries) {
     std::vector<napi_value> pair;
@@ -100,8 +102,9 @@ std::string open(const Runtime& runtime, const Options& options, const std::stri
   std::string error = take_message(api, api.CreateSessionOptions(&target));
   if (error.empty()) error = apply(api, options, target);
   if (error.empty())
-    error = take_message(api, path.empty() ? api.CreateSessionFromArray(runtime.env, bytes.data, bytes.size, target, out)
-                                           : api.CreateSession(runtime.env, path.c_str(), target, out));
+    error = take_message(api, path.empty()
+                                  ? api.CreateSessionFromArray(runtime.env, bytes.data, bytes.size, target, out)
+                                  : api.CreateSession(runtime.env, path.c_str(), target, out));
   if (target) api.ReleaseSessionOptions(target);
   return error;
 }
@@ -208,7 +211,8 @@ napi_value run_session(napi_env env, napi_callback_info info) {
   if (!handle) return nullptr;
   const ort::Api& api = *handle->runtime->api;
   Named inputs, outputs;
-  if (!read_named(env, api, given[1], false, &inputs) || !read_named(env, api, given[2], true, &outputs)) return nullptr;
+  if (!read_named(env, api, given[1], false, &inputs) || !read_named(env, api, given[2], true, &outputs))
+    return nullptr;
   std::vector<const ort::Value*> feeds;
   std::vector<ort::Value*> fetches;
   std::vector<bool> is_ours;

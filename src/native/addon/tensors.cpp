@@ -106,7 +106,8 @@ napi_value give_tensor(napi_env env, const ort::Api& api, OwnedValue value) {
   if (!check(env, api, api.GetTensorTypeAndShape(value.get(), &info))) return nullptr;
   Shape shape;
   size_t count = 0;
-  const bool is_read = read_shape(env, api, info, &shape) && check(env, api, api.GetTensorShapeElementCount(info, &count));
+  const bool is_read =
+      read_shape(env, api, info, &shape) && check(env, api, api.GetTensorShapeElementCount(info, &count));
   api.ReleaseTensorTypeAndShapeInfo(info);
   if (!is_read) return nullptr;
   const size_t size = element_size(shape.type);
