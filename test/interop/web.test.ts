@@ -34,6 +34,9 @@ describe('an artifact in onnxruntime-web (wasm)', () => {
     { model: 'llama', experts: 4, sparsity: 0.7, split: true, stockBody: 'stream' },
     { model: 'llama-bf16', experts: 3, sparsity: 0.7, split: false, stockBody: 'fold' },
     { model: 'mistral', experts: 1, sparsity: 0.5, split: false, stockBody: 'stream' },
+    { model: 'llama', experts: 3, sparsity: 0.7, stockBody: 'stream', values: { type: 'int4', groupSize: 32 } },
+    { model: 'llama', experts: 3, sparsity: 0.7, stockBody: 'fold', values: { type: 'int8', groupSize: 0 } },
+    { model: 'llama', experts: 3, sparsity: 0.7, stockBody: 'stream', values: { type: 'bf16' } },
     {
       model: fileURLToPath(new URL('../../calibration/demo-model', import.meta.url)),
       experts: 4,
@@ -41,7 +44,7 @@ describe('an artifact in onnxruntime-web (wasm)', () => {
       split: false,
       stockBody: 'stream',
     },
-  ] as const)('gives the logits of onnxruntime-node: $model, $stockBody', async (form) => {
+  ] as const)('gives the logits of onnxruntime-node: %j', async (form) => {
     const { folder, model } = randomArtifact(form)
     folders.push(join(folder, '..'))
     const ids = BigInt64Array.from({ length: 2 * 12 }, (_, i) => BigInt((i * 37) % model.config.vocab))
