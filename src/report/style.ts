@@ -8,6 +8,7 @@ export const STYLE = `
 html { scroll-padding-top: 1rem; }
 body { margin: 0 auto; max-width: 72rem; padding: 1.25rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
+h1, h3, h4, li { overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .2rem 0 .6rem; }
 h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem; border-top: 1px solid var(--line); padding-top: 1.2rem; }
 h3 { font-size: 1.05rem; margin: 1.6rem 0 .5rem; }
@@ -22,7 +23,7 @@ nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .25r
 .facts dt { color: var(--muted); font-size: .8rem; } .facts dd { margin: 0; font-size: 1.1rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 figure { margin: 0; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); gap: .75rem; }
-.panel { min-width: 0; }
+.panel { min-width: 0; overflow: hidden; }
 .plot { width: 100%; height: auto; max-width: 36rem; display: block; color: var(--ink); --plot-background: var(--paper); overflow: visible; }
 .plot text { white-space: pre; }
 figcaption { color: var(--muted); font-size: .9rem; max-width: 60rem; margin: .4rem 0 0; }
@@ -35,7 +36,7 @@ th button { border: 0; background: none; width: 100%; text-align: right; padding
 th[aria-sort="ascending"] button::after { content: " \\2191"; } th[aria-sort="descending"] button::after { content: " \\2193"; }
 td { text-align: right; padding: .2rem .6rem; border-top: 1px solid var(--line); white-space: nowrap; }
 td.word { text-align: left; } tr:target, tr.hit { background: color-mix(in srgb, var(--link) 18%, transparent); }
-.plain { width: auto; } .plain th, .plain td { padding: .25rem .75rem; position: static; }
+.plain { width: auto; max-width: 100%; display: block; overflow-x: auto; } .plain th, .plain td { padding: .25rem .75rem; position: static; }
 footer { color: var(--muted); font-size: .85rem; margin-top: 2.5rem; border-top: 1px solid var(--line); }
 @media print { :root { --paper: #fff; --ink: #000; --muted: #333; } body { max-width: none; font-size: 10pt; padding: 0; }
   nav, .controls, .data, .skip { display: none; } section, figure, .panel { break-inside: avoid; } .scroll { max-height: none; overflow: visible; border: 0; }
