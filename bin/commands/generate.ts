@@ -15,6 +15,7 @@ type Flags = {
   readonly seed?: number
   readonly provider?: Provider
   readonly threads?: number
+  readonly griffin?: string | true
   readonly json?: boolean
   readonly quiet?: boolean
 }
@@ -44,6 +45,10 @@ export function addGenerateCommand(program: Command, context: Context): void {
       decimal('--top-p', { min: 0.001, max: 1, example: '0.95' }),
     )
     .option('--seed <n>', 'seed of the samples (default: 0)', whole('--seed', SEED))
+    .option(
+      '--griffin [density|file]',
+      'decode with the FF neurons that the prompt selects: a share of them, or griffin.json of predict (alone: 0.5)',
+    )
   addProviderOption(command)
   addThreadsOption(command)
   addOutputOptions(command)
@@ -57,7 +62,8 @@ const TEMPERATURE = { min: 0, max: 100, example: '0.8' }
 const SEED = { min: 0, max: 2 ** 32 - 1, example: '0' }
 
 async function runGenerate(model: string, flags: Flags, context: Context): Promise<void> {
-  const { json, quiet, ...same } = flags
+  const { json, quiet, griffin: wanted, ...same } = flags
+  const griffin = griffinOption(wanted)
   const library = await context.library()
   // The prompt is repeated once there is something to add to it: an error leaves standard output empty.
   let heading = flags.prompt
@@ -66,10 +72,20 @@ async function runGenerate(model: string, flags: Flags, context: Context): Promi
     heading = ''
   }
   const onText = json ? undefined : show
-  const result = await library.generate(present<GenerateOptions>({ ...same, model, onText, signal: context.signal }))
+  const result = await library.generate(
+    present<GenerateOptions>({ ...same, griffin, model, onText, signal: context.signal }),
+  )
   if (json) context.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
   else show('\n')
   if (!json && !quiet) context.stderr.write(`${speedLine(result)}\n`)
+}
+
+/** A number is a density, anything else a file. */
+function griffinOption(value: string | true | undefined): GenerateOptions['griffin'] {
+  if (value === undefined) return undefined
+  if (value === true) return { density: 0.5 }
+  if (!/^[\d.+-]/.test(value) || value.startsWith('./') || value.startsWith('../')) return { file: value }
+  return { density: decimal('--griffin', { above: 0, max: 1, example: '0.5' })(value) }
 }
 
 function speedLine(result: GenerateResult): string {

@@ -10,6 +10,8 @@ import type { Generation } from '../verify/generate.ts'
 import { generateTokens } from '../verify/generate.ts'
 import type { Sampling } from '../verify/sample.ts'
 import { sampleToken } from '../verify/sample.ts'
+import type { GriffinOption } from './griffin-option.ts'
+import { openGriffin } from './griffin-option.ts'
 import { openDecoder, runtimeName } from './open-decoder.ts'
 
 export type GenerateOptions = {
@@ -29,6 +31,8 @@ export type GenerateOptions = {
   /** @default 'cpu' */
   readonly provider?: Provider
   readonly threads?: number
+  /** Decode with the FF neurons that the prompt selects (dense models, provider 'cpu'). @default all neurons */
+  readonly griffin?: GriffinOption
   /** Hears the text as it comes, in whole characters. */
   readonly onText?: (text: string) => void
   readonly signal?: AbortSignal
@@ -52,6 +56,8 @@ export type GenerateResult = {
   readonly loadMs: number
   readonly runtime: string
   readonly threads: number
+  /** With GRIFFIN: neurons kept of each layer, what they were ranked by, and the part of promptMs that selecting took. */
+  readonly griffin?: { readonly neurons: readonly number[]; readonly scores: string; readonly selectMs: number }
 }
 
 /**
@@ -70,7 +76,8 @@ export async function generate(options: GenerateOptions): Promise<GenerateResult
     )
   const start = performance.now()
   const source = openDecoder(model)
-  const decoder = await createDecoder({ ...source, threads, provider })
+  const griffin = options.griffin ? await openGriffin(options.griffin, source, { threads, provider }) : undefined
+  const decoder = griffin?.decoder ?? (await createDecoder({ ...source, threads, provider }))
   const loadMs = performance.now() - start
   const text = textStream(tokenizer, promptIds, options.onText)
   try {
@@ -98,9 +105,11 @@ export async function generate(options: GenerateOptions): Promise<GenerateResult
       loadMs,
       runtime: runtimeName(source.kind, provider),
       threads,
+      ...(griffin ? { griffin: griffin.summary() } : {}),
     }
   } finally {
     await decoder.release()
+    griffin?.close()
   }
 }
 

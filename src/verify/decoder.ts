@@ -97,7 +97,8 @@ async function runStep(session: Session, cache: Cache, ids: readonly number[], p
 
 type CacheShape = { readonly name: string; readonly heads: number; readonly headDim: number }
 
-function decoderShape({ graph }: Model): { vocab: number; caches: CacheShape[] } {
+/** Size of the vocabulary and of the caches of a decoder graph. Throws FormatError for one with other inputs. */
+export function decoderShape({ graph }: Model): { vocab: number; caches: CacheShape[] } {
   const vocab = graph.output.find(({ name }) => name === 'logits')?.shape?.at(-1)
   if (typeof vocab !== 'number')
     throw new FormatError('Cannot generate: the graph has no output "logits" of known size')
@@ -120,7 +121,7 @@ function cacheShape({ name, shape }: ValueInfo): CacheShape {
 }
 
 /** What a step is given of the cache and where its outputs go. */
-type Cache = {
+export type Cache = {
   prepare(
     past: number,
     total: number,
@@ -131,7 +132,8 @@ type Cache = {
 
 const presentName = (past: string): string => past.replace('past_key_values', 'present')
 
-function createCache(shapes: readonly CacheShape[], inPlace: boolean): Cache {
+/** Caches of decoder sessions, in place or stepped; sessions of equal caches may take turns on one. */
+export function createCache(shapes: readonly CacheShape[], inPlace: boolean): Cache {
   return inPlace ? sharedCache(shapes) : steppedCache(shapes)
 }
 
