@@ -1,5 +1,5 @@
-// Small helpers over Node-API: arguments in, values and errors out. Every function leaves a pending JavaScript exception
-// behind when it fails and says so by its result; callers then return at once.
+// Small helpers over Node-API: arguments in, values and errors out. Every function leaves a pending JavaScript
+// exception behind when it fails and says so by its result; callers then return at once.
 #pragma once
 
 #include <node_api.h>
