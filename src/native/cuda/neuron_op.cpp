@@ -1,0 +1,82 @@
+#include "cuda/neuron_op.h"
+
+#include <cstring>
+
+#include "cuda/op.h"
+
+namespace spexpand {
+namespace cuda {
+
+namespace {
+
+// Inputs, in order.
+constexpr size_t kX = 0, kIndex = 1, kGate = 2, kUp = 3, kDown = 4, kInputs = 5;
+
+bool isMatrix(const Tensor& tensor, int64_t rows, int64_t columns) {
+  return tensor.rank == 2 && tensor.shape[0] == rows && tensor.shape[1] == columns;
+}
+
+bool checkShapes(const Tensor* inputs, Error& error) {
+  const Tensor& x = inputs[kX];
+  const Tensor& gate = inputs[kGate];
+  if (inputs[kIndex].rank != 1) return fail(error, "idx has %zu dimensions, expected 1", inputs[kIndex].rank);
+  if (gate.rank != 2 || x.rank == 0 || gate.shape[1] != x.shape[x.rank - 1])
+    return fail(error, "gate has %zu dimensions and %lld elements, expected (neurons, inputs of x)", gate.rank,
+                static_cast<long long>(gate.size()));
+  if (!isMatrix(inputs[kUp], gate.shape[0], gate.shape[1]))
+    return fail(error, "up has %zu dimensions and %lld elements, expected (%lld, %lld) as gate", inputs[kUp].rank,
+                static_cast<long long>(inputs[kUp].size()), static_cast<long long>(gate.shape[0]),
+                static_cast<long long>(gate.shape[1]));
+  const Tensor& down = inputs[kDown];
+  return (down.rank == 2 && down.shape[0] == gate.shape[0]) ||
+         fail(error, "down has %zu dimensions and %lld elements, expected (%lld, outputs)", down.rank,
+              static_cast<long long>(down.size()), static_cast<long long>(gate.shape[0]));
+}
+
+}  // namespace
+
+ort::ElementType NeuronVariant::inputType(size_t index) const {
+  if (index == kX) return isHalf ? ort::kFloat16 : ort::kFloat;
+  if (index == kIndex) return ort::kInt64;
+  return weights == DenseType::f32 ? ort::kFloat : weights == DenseType::f16 ? ort::kFloat16 : ort::kBfloat16;
+}
+
+bool NeuronKernel::create(const ort::KernelInfo* info, Error& error) {
+  char activation[16] = "";
+  size_t size = sizeof activation;
+  Error cause;
+  const bool isRead = took(
+      api_, api_.KernelInfoGetAttribute_string(info, "activation", static_cast<char*>(activation), &size), cause);
+  if (!isRead || std::strcmp(activation, "silu") != 0) return fail(error, "attribute activation is not \"silu\"");
+  return makeNotice(notice_, error);
+}
+
+bool NeuronKernel::compute(ort::KernelContext* context, Error& error) {
+  Tensor inputs[kInputs];
+  for (size_t i = 0; i < kInputs; i++)
+    if (!readInput(api_, context, i, inputs[i], error)) return false;
+  void* stream = nullptr;
+  if (!checkShapes(inputs, error) || !streamOf(api_, context, stream, error)) return false;
+  const Tensor& x = inputs[kX];
+  Neurons ffn = {};
+  ffn.inputs = static_cast<long>(x.shape[x.rank - 1]);
+  ffn.neurons = static_cast<long>(inputs[kGate].shape[0]);
+  ffn.outputs = static_cast<long>(inputs[kDown].shape[1]);
+  ffn.tokens = 1;
+  int64_t shape[kMostDimensions];
+  for (size_t i = 0; i + 1 < x.rank; i++) ffn.tokens *= static_cast<long>(shape[i] = x.shape[i]);
+  shape[x.rank - 1] = ffn.outputs;
+  if (!readNotice(notice_, "idx", ffn.neurons - 1, error)) return false;
+  if (!makeOutput(api_, context, shape, x.rank, ffn.y, error)) return false;
+  ffn.x = x.data;
+  ffn.index = static_cast<const int64_t*>(inputs[kIndex].data);
+  ffn.count = static_cast<long>(inputs[kIndex].shape[0]);
+  ffn.gate = inputs[kGate].data;
+  ffn.up = inputs[kUp].data;
+  ffn.down = inputs[kDown].data;
+  ffn.notice = notice_.device;
+  return runNeurons(ffn, variant_.weights, variant_.isHalf, stream, error);
+}
+
+}  // namespace cuda
+}  // namespace spexpand

@@ -1,0 +1,73 @@
+// RegisterCustomOps of libspexpand_ops_cuda: the domain `spexpand` for CUDAExecutionProvider, a library of its own. A
+// session has one registration of a domain: this one for CUDA sessions, libspexpand_ops for those of the CPU.
+// Not yet run on a GPU.
+#include <mutex>
+
+#include "cuda/neuron_op.h"
+#include "cuda/op.h"
+#include "cuda/sparse_op.h"
+
+namespace spexpand {
+namespace cuda {
+
+namespace {
+
+using SparseOp = Op<SparseKernel, SparseVariant>;
+using NeuronOp = Op<NeuronKernel, NeuronVariant>;
+
+/** Every type that an artifact can hold: a type without a kernel would keep its model from loading. */
+bool addAll(const ort::Api& api, ort::CustomOpDomain* domain, Error& error) {
+  static const SparseOp sparse[] = {
+      SparseOp({false, false, ValueType::f16}), SparseOp({false, true, ValueType::f16}),
+      SparseOp({false, false, ValueType::bf16}), SparseOp({false, true, ValueType::bf16}),
+      SparseOp({true, false, ValueType::int8}), SparseOp({true, true, ValueType::int8}),
+      SparseOp({true, false, ValueType::int4}), SparseOp({true, true, ValueType::int4}),
+  };
+  static const NeuronOp neuron[] = {
+      NeuronOp({false, DenseType::f32}), NeuronOp({false, DenseType::f16}), NeuronOp({false, DenseType::bf16}),
+      NeuronOp({true, DenseType::f32}), NeuronOp({true, DenseType::f16}), NeuronOp({true, DenseType::bf16}),
+  };
+  for (const SparseOp& op : sparse)
+    if (!took(api, api.CustomOpDomain_Add(domain, static_cast<const ort::CustomOp*>(&op)), error)) return false;
+  for (const NeuronOp& op : neuron)
+    if (!took(api, api.CustomOpDomain_Add(domain, static_cast<const ort::CustomOp*>(&op)), error)) return false;
+  return true;
+}
+
+/** One domain per onnxruntime, which keeps pointers to it. */
+ort::CustomOpDomain* domainOnce(const ort::Api& api, Error& error) {
+  static std::mutex mutex;
+  static const ort::ApiTable* owner = nullptr;
+  static ort::CustomOpDomain* domain = nullptr;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (owner == api.table()) return domain;
+  if (owner) return fail(error, "another onnxruntime of this process has them already"), nullptr;
+  ort::CustomOpDomain* made = nullptr;
+  if (!took(api, api.CreateCustomOpDomain("spexpand", &made), error)) return nullptr;
+  if (!addAll(api, made, error)) return api.ReleaseCustomOpDomain(made), nullptr;
+  owner = api.table();
+  return domain = made;
+}
+
+}  // namespace
+
+}  // namespace cuda
+}  // namespace spexpand
+
+extern "C" __attribute__((visibility("default"))) ort::Status* RegisterCustomOps(ort::SessionOptions* options,
+                                                                                 const ort::ApiBase* base) {
+  using namespace spexpand;
+  constexpr const char* kWhat = "the CUDA operators of domain spexpand";
+  const ort::ApiTable* table = base->GetApi(ort::kApiVersion);
+  Error error;
+  if (!table) {
+    // Every onnxruntime has version 1, and CreateStatus in it.
+    fail(error, "onnxruntime is %s, expected 1.22 or newer", base->GetVersionString());
+    return statusOf(ort::Api(base->GetApi(1)), "register", kWhat, error);
+  }
+  const ort::Api api(table);
+  if (!cuda::checkDevice(error)) return statusOf(api, "register", kWhat, error);
+  ort::CustomOpDomain* domain = cuda::domainOnce(api, error);
+  if (!domain) return statusOf(api, "register", kWhat, error);
+  return api.AddCustomOpDomain(options, domain);
+}
