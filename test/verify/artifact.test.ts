@@ -62,7 +62,9 @@ describe('openArtifact()', () => {
     expect(() => openArtifact(withManifest((manifest) => delete manifest['mixture']))).toThrow(/mixture/)
     expect(() => openArtifact(withManifest((manifest) => (manifest['files'] = [])))).toThrow(/lists no model\.onnx/)
     expect(() => openArtifact(withManifest((manifest) => (manifest['formatVersion'] = 2)))).toThrow(UnsupportedError)
-    const fp8 = withManifest((manifest) => (manifest['mixture'] = { ...(manifest['mixture'] as object), values: 'fp8' }))
+    const fp8 = withManifest(
+      (manifest) => (manifest['mixture'] = { ...(manifest['mixture'] as object), values: 'fp8' }),
+    )
     expect(() => openArtifact(fp8)).toThrow(UnsupportedError)
     expect(() => openArtifact(fp8)).toThrow(/mixture.values is fp8, this version reads f16, bf16, int8, int4/)
     const folder = copy()
