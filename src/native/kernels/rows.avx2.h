@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/isa.h"
 
@@ -16,9 +17,12 @@ static inline void prefetchAhead(const void* at) {
   _mm_prefetch(static_cast<const char*>(at) + kAhead, _MM_HINT_T0);
 }
 
-/** Shuffles that lay packed values in the places of 8 mask bits; pruned places take 0 (index with the high bit). */
+/**
+ * Shuffles that lay packed values in the places of 8 mask bits; pruned places take 0 (index with the high bit). Those of
+ * bytes have whole vectors too, the upper half 0: the shuffle then reads its table without an instruction of its own.
+ */
 struct Shuffles {
-  uint8_t bytes[256][8];
+  uint8_t bytes[256][16];
   uint8_t words[256][16];
 };
 
@@ -26,6 +30,7 @@ constexpr Shuffles makeShuffles() {
   Shuffles all{};
   for (int mask = 0; mask < 256; mask++) {
     int next = 0;
+    for (int byte = 8; byte < 16; byte++) all.bytes[mask][byte] = 0x80;
     for (int bit = 0; bit < 8; bit++) {
       const bool isKept = mask >> bit & 1;
       all.bytes[mask][bit] = static_cast<uint8_t>(isKept ? next : 0x80);
@@ -38,6 +43,20 @@ constexpr Shuffles makeShuffles() {
 }
 
 alignas(64) static constexpr Shuffles kShuffles = makeShuffles();
+
+/** 32 mask bits from byte `byte` of a row on; beyond its end zeros. */
+static inline uint32_t maskAt(const uint8_t* mask, long maskBytes, long byte) {
+  uint32_t word = 0;
+  if (byte + 4 <= maskBytes) std::memcpy(&word, mask + byte, 4);
+  else
+    for (long i = 0; byte + i < maskBytes; i++) word |= static_cast<uint32_t>(mask[byte + i]) << (8 * i);
+  return word;
+}
+
+/** Kept values before eight `i` of the 32 inputs: no count waits for the one before. */
+static inline long before(uint32_t kept, int i) { return __builtin_popcount(kept & ((1u << 8 * i) - 1)); }
+
+static inline unsigned eightAt(uint32_t kept, int i) { return kept >> 8 * i & 255; }
 
 static inline float sumOf(__m256 v) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

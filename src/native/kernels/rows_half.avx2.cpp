@@ -18,21 +18,16 @@ template <bool isBf16, int tokens>
 inline void row(const Stack& stack, const uint8_t* mask, const uint16_t* values, const float* const* x, float* y) {
   __m256 sums[tokens][2];
   for (int t = 0; t < tokens; t++) sums[t][0] = sums[t][1] = _mm256_setzero_ps();
-  long b = 0;
-  for (; b + 2 <= stack.maskBytes; b += 2) {
-    const __m256 first = expand<isBf16>(values, mask[b]);
-    values += __builtin_popcount(mask[b]);
-    const __m256 second = expand<isBf16>(values, mask[b + 1]);
-    values += __builtin_popcount(mask[b + 1]);
-    if ((b & 15) == 0) prefetchAhead(values);
-    for (int t = 0; t < tokens; t++) {
-      sums[t][0] = _mm256_fmadd_ps(first, _mm256_load_ps(x[t] + b * 8), sums[t][0]);
-      sums[t][1] = _mm256_fmadd_ps(second, _mm256_load_ps(x[t] + b * 8 + 8), sums[t][1]);
-    }
-  }
-  if (b < stack.maskBytes) {
-    const __m256 last = expand<isBf16>(values, mask[b]);
-    for (int t = 0; t < tokens; t++) sums[t][0] = _mm256_fmadd_ps(last, _mm256_load_ps(x[t] + b * 8), sums[t][0]);
+  for (long b = 0; b < stack.maskBytes; b += 4) {
+    const uint32_t kept = maskAt(mask, stack.maskBytes, b);
+    __m256 weights[4];
+    for (int i = 0; i < 4; i++) weights[i] = expand<isBf16>(values + before(kept, i), eightAt(kept, i));
+    values += __builtin_popcount(kept);
+    prefetchAhead(values);
+    if ((b & 63) == 0) prefetchAhead(mask + b);
+    for (int t = 0; t < tokens; t++)
+      for (int i = 0; i < 4; i++)
+        sums[t][i & 1] = _mm256_fmadd_ps(weights[i], _mm256_load_ps(x[t] + b * 8 + i * 8), sums[t][i & 1]);
   }
   for (int t = 0; t < tokens; t++) y[t] = sumOf(_mm256_add_ps(sums[t][0], sums[t][1]));
 }

@@ -11,16 +11,13 @@ namespace {
 
 inline __m128i expandEight(const int8_t* values, unsigned kept) {
   const __m128i packed = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(values));
-  return _mm_shuffle_epi8(packed, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kShuffles.bytes[kept])));
+  return _mm_shuffle_epi8(packed, _mm_load_si128(reinterpret_cast<const __m128i*>(kShuffles.bytes[kept])));
 }
 
-/** The 32 weights for four mask bytes; moves `values` on. */
-inline __m256i expand(const int8_t*& values, const uint8_t* mask) {
+/** The 32 weights for mask bits `kept`. */
+inline __m256i expand(const int8_t* values, uint32_t kept) {
   __m128i parts[4];
-  for (int i = 0; i < 4; i++) {
-    parts[i] = expandEight(values, mask[i]);
-    values += __builtin_popcount(mask[i]);
-  }
+  for (int i = 0; i < 4; i++) parts[i] = expandEight(values + before(kept, i), eightAt(kept, i));
   return _mm256_set_m128i(_mm_unpacklo_epi64(parts[2], parts[3]), _mm_unpacklo_epi64(parts[0], parts[1]));
 }
 
@@ -66,16 +63,16 @@ void row(const uint8_t* mask, long maskBytes, const int8_t* values, long blockIn
     for (int t = 0; t < tokens; t++) products[t] = _mm256_setzero_si256();
     const long end = first + perBlock < chunks ? first + perBlock : chunks;
     for (long c = first; c < end; c++) {
-      uint8_t last[4] = {};
-      const uint8_t* four = mask + c * 4;
-      if (c * 4 + 4 > maskBytes) four = static_cast<uint8_t*>(std::memcpy(last, four, static_cast<size_t>(maskBytes - c * 4)));
-      const __m256i weights = expand(values, four);
+      const uint32_t kept = maskAt(mask, maskBytes, c * 4);
+      const __m256i weights = expand(values, kept);
+      values += __builtin_popcount(kept);
       for (int t = 0; t < tokens; t++) {
         const auto* x = reinterpret_cast<const __m256i*>(columns[t].rounded + c * 32);
         products[t] = _mm256_add_epi32(products[t], multiply(weights, _mm256_load_si256(x)));
       }
     }
     prefetchAhead(values);
+    prefetchAhead(mask + first * 4);
     const long block = first / perBlock;
     for (int t = 0; t < tokens; t++) {
       const float factor = columns[t].blockScales[block] * (scales ? scales[block] : 1.0f);
