@@ -34,10 +34,12 @@ export async function probeProviders(): Promise<ProviderProbe[]> {
   return [...here, ...(['cuda', 'webgpu'] as const).map((provider) => probeOf(provider, elsewhere(provider)))]
 }
 
-function probeOf(provider: Provider, because: string | undefined): ProviderProbe {
-  return because === undefined
-    ? { provider, works: true }
-    : { provider, works: false, because, remedy: REMEDY[provider] }
+function probeOf(provider: Provider, reason: string | undefined): ProviderProbe {
+  if (reason === undefined) return { provider, works: true }
+  const remedy = REMEDY[provider]
+  // Errors of our own end with the remedy.
+  const because = reason.endsWith(`: ${remedy}`) ? reason.slice(0, -remedy.length - 2) : reason
+  return { provider, works: false, because, remedy }
 }
 
 /** Why `work` fails, in one line; nothing when it does not. */
