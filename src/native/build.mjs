@@ -1,12 +1,14 @@
 // Builds the native parts with the system's C++ compiler (no node-gyp, nothing downloaded):
 //   dist/native/libspexpand_ops.so   custom operators for onnxruntime   (kernels/ ops/ gemm/)
 //   dist/native/spexpand.node        addon: products and sessions       (addon/ gemm/)
+//   dist/native/libspexpand_ops_cuda.so, only with --cuda: cuda/build.mjs, by nvcc   (not yet run on a GPU)
 // --optional: where they cannot be built say so and succeed; everything works without them, slower.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { buildCuda } from './cuda/build.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const root = join(here, '..', '..')
@@ -29,6 +31,10 @@ const LIBRARIES = [
   { file: 'spexpand.node', folders: ['addon', 'gemm'], flags: addonLinkFlags() },
 ]
 
+if (process.argv.includes('--cuda')) {
+  buildCuda()
+  process.exit(0)
+}
 if (spawnSync(compiler, ['--version']).status !== 0) {
   stop(`no C++ compiler ("${compiler}"): install g++ or clang (or set CXX), then npm run build:native`)
 }

@@ -131,8 +131,11 @@ const char* messageOf(Flaw flaw) {
 
 bool checkDevice(Error& error) {
   int devices = 0;
-  if (!went(cudaGetDeviceCount(&devices), "no GPU that CUDA can use", error)) return false;
-  return devices > 0 || fail(error, "no GPU that CUDA can use: found 0");
+  const cudaError_t status = cudaGetDeviceCount(&devices);
+  return (status == cudaSuccess && devices > 0) ||
+         fail(error, "%s, expected a GPU and a driver for CUDA %d.%d or newer",
+              status == cudaSuccess ? "no device" : cudaGetErrorString(status), CUDART_VERSION / 1000,
+              CUDART_VERSION % 1000 / 10);
 }
 
 bool makeNotice(Notice& notice, Error& error) {

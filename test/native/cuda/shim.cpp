@@ -21,7 +21,7 @@ long held = 0;
 
 namespace {
 
-constexpr size_t kStackBytes = 96 << 10;
+constexpr size_t kStackBytes = 32 << 10;
 constexpr int kMostThreads = 1024;
 constexpr int kLanes = 32;
 

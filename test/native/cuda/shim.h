@@ -70,6 +70,7 @@ using dim3 = shim::Dim;
 using cudaStream_t = struct ShimStream*;
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9, cudaErrorMemoryAllocation = 2 };
 enum cudaMemcpyKind { cudaMemcpyDeviceToHost = 2 };
+constexpr int CUDART_VERSION = 13000;
 constexpr unsigned cudaHostAllocMapped = 2, cudaHostAllocPortable = 1;
 
 namespace shim {
