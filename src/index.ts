@@ -32,6 +32,8 @@ export type { GenerateOptions, GenerateResult } from './pipeline/generate.ts'
 export { plan } from './pipeline/plan.ts'
 export { predict } from './pipeline/predict.ts'
 export type { PredictResult } from './pipeline/predict.ts'
+export { predictHire } from './pipeline/predict-hire.ts'
+export type { HirePredictor, HireRow, PredictHireOptions } from './pipeline/predict-hire.ts'
 export type { Flocking, GriffinReport, PredictGriffinOptions } from './pipeline/predict-types.ts'
 export type {
   BlockStats,

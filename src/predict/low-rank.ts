@@ -15,21 +15,36 @@ export type LowRank = {
 /** Directions that the inputs hardly have: eigenvalues of C are lifted to this share of the largest before they divide. */
 const FLOOR = 1e-8
 
+/** C = Q E Qᵀ: Q (d, d) with eigenvectors as columns, and the square roots of E. */
+export type InputRoot = { readonly Q: Float64Array; readonly roots: Float64Array }
+
+/**
+ * The root of the second moments C (d, d) of some inputs: one for all matrices that read them. Throws ShapeError when C is not
+ * (d, d), SolverError when it holds NaN or Inf.
+ */
+export function inputRoot(C: Float32Array, d: number): InputRoot {
+  assertShape({ rows: d, cols: d, data: C }, d, d, 'the second moments of the inputs')
+  const { values, vectors } = symmetricEigen(Float64Array.from(C), d)
+  const least = Math.max(values[0] * FLOOR, Number.MIN_VALUE)
+  return { Q: vectors, roots: values.map((value) => Math.sqrt(Math.max(value, least))) }
+}
+
 /**
  * The U V of rank r that makes E‖(W − U V) x‖² smallest for inputs with second moments C = E[x xᵀ] (HiRE-LR, arXiv
  * 2402.09360, made activation-aware): the truncated SVD of W C^½ times C^−½. Without C: the plain SVD of W.
  * With C = Q E Qᵀ it needs eigenvectors of E^½ Qᵀ WᵀW Q E^½ only, not the SVD of the tall W C^½; entries (i, j) of that matrix
  * are scaled by √(e_i e_j) in float64, so that rounding of WᵀW stays relative to each of them.
- * Throws ShapeError when r > d or C is not (d, d), SolverError when W or C hold NaN or Inf.
+ * Throws ShapeError when r > d or the root is of other inputs, SolverError when W holds NaN or Inf.
  */
-export async function lowRank(blas: Blas, W: Mat, C: Float32Array | undefined, rank: number): Promise<LowRank> {
+export async function lowRank(blas: Blas, W: Mat, C: InputRoot | undefined, rank: number): Promise<LowRank> {
   const { rows: n, cols: d } = W
   if (!(Number.isInteger(rank) && rank >= 1 && rank <= d))
     throw new ShapeError(`Cannot factor (${n}, ${d}) at rank ${rank}: wanted 1 to ${d}`)
-  if (C) assertShape({ rows: d, cols: d, data: C }, d, d, 'the second moments of the inputs')
+  if (C && C.roots.length !== d)
+    throw new ShapeError(`Cannot weight (${n}, ${d}) by second moments of ${C.roots.length} inputs: wanted ${d}`)
   const gram = new Float32Array(d * d)
   await blas.gemm(d, d, n, W.data, W.data, gram, { transA: true })
-  const { Q, roots } = C ? rootOf(C, d) : { Q: identity(d), roots: new Float64Array(d).fill(1) }
+  const { Q, roots } = C ?? { Q: identity(d), roots: new Float64Array(d).fill(1) }
   const inner = product(transposed(Q, d), product(Float64Array.from(gram), Q, d), d)
   for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) inner[i * d + j] *= roots[i] * roots[j]
   const { values, vectors: P } = symmetricEigen(inner, d)
@@ -64,13 +79,6 @@ export function rankForError(energies: Float64Array, share: number): number {
   let rank = 0
   while (rank < energies.length && left > allowed) left -= energies[rank++]
   return Math.max(1, rank)
-}
-
-/** C = Q E Qᵀ: Q (d, d) with eigenvectors as columns, and √e. */
-function rootOf(C: Float32Array, d: number): { Q: Float64Array; roots: Float64Array } {
-  const { values, vectors } = symmetricEigen(Float64Array.from(C), d)
-  const least = Math.max(values[0] * FLOOR, Number.MIN_VALUE)
-  return { Q: vectors, roots: values.map((value) => Math.sqrt(Math.max(value, least))) }
 }
 
 function identity(d: number): Float64Array {

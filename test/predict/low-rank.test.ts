@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { createRng } from '../../src/linalg/rng.ts'
-import { lowRank, rankForError, truncated } from '../../src/predict/low-rank.ts'
+import { inputRoot, lowRank, rankForError, truncated } from '../../src/predict/low-rank.ts'
 import { dequantizeRows, quantizedBytes, quantizeRows } from '../../src/predict/quantized-rows.ts'
 import type { Blas } from '../../src/tensor/blas.ts'
 import type { Mat } from '../../src/tensor/mat.ts'
@@ -56,9 +56,11 @@ function meanError({ U, V }: { U: Mat; V: Mat }): number {
   return sum / tokens
 }
 
+const root = inputRoot(C, d)
+
 describe('lowRank()', () => {
   it('leaves the energies beyond its rank as the mean error over the inputs', async () => {
-    const factors = await lowRank(blas, W, C, d)
+    const factors = await lowRank(blas, W, root, d)
     const total = factors.energies.reduce((a, b) => a + b)
     for (const rank of [1, 3, 8, 16]) {
       const beyond = factors.energies.subarray(rank).reduce((a, b) => a + b)
@@ -68,7 +70,7 @@ describe('lowRank()', () => {
   })
 
   it('reproduces W on the inputs at full rank, and has no more energy than there is', async () => {
-    const factors = await lowRank(blas, W, C, d)
+    const factors = await lowRank(blas, W, root, d)
     const total = factors.energies.reduce((a, b) => a + b)
     expect(meanError(factors) / total).toBeLessThan(1e-9)
     expect(rankForError(factors.energies, 0)).toBeLessThanOrEqual(d)
@@ -76,7 +78,7 @@ describe('lowRank()', () => {
 
   it('beats the plain SVD on these inputs, which beats it on white ones', async () => {
     for (const rank of [2, 6, 12])
-      expect(meanError(await lowRank(blas, W, C, rank))).toBeLessThan(
+      expect(meanError(await lowRank(blas, W, root, rank))).toBeLessThan(
         meanError(await lowRank(blas, W, undefined, rank)),
       )
     const frobenius = ({ U, V }: { U: Mat; V: Mat }): number =>
@@ -87,26 +89,27 @@ describe('lowRank()', () => {
         return sum + (w - a) ** 2
       }, 0)
     const plain = await lowRank(blas, W, undefined, 6)
-    expect(frobenius(plain)).toBeLessThan(frobenius(await lowRank(blas, W, C, 6)))
+    expect(frobenius(plain)).toBeLessThan(frobenius(await lowRank(blas, W, root, 6)))
     expect(frobenius(plain) / plain.energies.subarray(6).reduce((a, b) => a + b)).toBeCloseTo(1, 4)
   })
 
   it('cuts to a smaller rank as if it had been asked for it', async () => {
-    const cut = truncated(await lowRank(blas, W, C, 12), 5)
-    const direct = await lowRank(blas, W, C, 5)
+    const cut = truncated(await lowRank(blas, W, root, 12), 5)
+    const direct = await lowRank(blas, W, root, 5)
     expect(cut.U.data).toEqual(direct.U.data)
     expect(cut.V.data).toEqual(direct.V.data)
   })
 
   it('survives inputs that miss whole directions', async () => {
     const flat = Float32Array.from(C, (c, at) => (Math.floor(at / d) < 5 && at % d < 5 ? c : 0))
-    const { U, V } = await lowRank(blas, W, flat, 5)
+    const { U, V } = await lowRank(blas, W, inputRoot(flat, d), 5)
     expect([...U.data, ...V.data].every((v) => Number.isFinite(v))).toBe(true)
   })
 
   it('refuses ranks it cannot have', async () => {
-    await expect(lowRank(blas, W, C, d + 1)).rejects.toThrow(`wanted 1 to ${d}`)
-    await expect(lowRank(blas, W, C.subarray(1), 2)).rejects.toThrow('second moments')
+    await expect(lowRank(blas, W, root, d + 1)).rejects.toThrow(`wanted 1 to ${d}`)
+    expect(() => inputRoot(C.subarray(1), d)).toThrow('second moments')
+    await expect(lowRank(blas, W, { ...root, roots: root.roots.subarray(1) }, 2)).rejects.toThrow('wanted 24')
   })
 })
 

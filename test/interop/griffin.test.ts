@@ -1,0 +1,40 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+import { demoModelFolder } from '../../calibration/bundled.ts'
+import { openTokenizer } from '../../src/model/tokenizer.ts'
+import { generate } from '../../src/pipeline/generate.ts'
+import { predict } from '../../src/pipeline/predict.ts'
+
+/** A python with numpy; CI sets it. */
+const PYTHON = process.env['SPEXPAND_PYTHON']
+const SCRIPT = fileURLToPath(new URL('../../docs/examples/griffin.py', import.meta.url))
+if (!PYTHON) console.log('SKIPPED test/interop/griffin: SPEXPAND_PYTHON names no python with numpy')
+
+it.skipIf(!PYTHON)(
+  'docs/examples/griffin.py reads griffin.json and gives the tokens of generate()',
+  { timeout: 120_000 },
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'spexpand-griffin-py-'))
+    try {
+      const { file } = await predict({
+        windows: 2,
+        sequenceLength: 16,
+        scores: 'statistic-down',
+        out: folder,
+        threads: 1,
+      })
+      const model = demoModelFolder()
+      const prompt = 'Call me Ishmael. Some years ago, never mind how long'
+      const result = await generate({ model, prompt, griffin: { file: file! }, maxNewTokens: 10, threads: 1 })
+      const ids = [...openTokenizer(model).encodePrompt(prompt)].map(String)
+      const printed = execFileSync(PYTHON!, [SCRIPT, model, '--griffin', file!, '--new', '10', '--ids', ...ids])
+      expect(JSON.parse(printed.toString())).toEqual(result.ids)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  },
+)
