@@ -43,7 +43,8 @@ struct Exact {
   T* data = nullptr;
   size_t size = 0;
   Exact() = default;
-  explicit Exact(const std::vector<T>& from) : data(static_cast<T*>(std::malloc(from.size() * sizeof(T)))), size(from.size()) {
+  explicit Exact(const std::vector<T>& from)
+      : data(static_cast<T*>(std::malloc(from.size() * sizeof(T)))), size(from.size()) {
     if (size) std::memcpy(data, from.data(), size * sizeof(T));
   }
   Exact(Exact&& other) noexcept : data(other.data), size(other.size) { other.data = nullptr; }

@@ -39,9 +39,9 @@ static inline void unpackNibbles(const uint8_t* packed, long packedBytes, long f
   const __m512i eight = _mm512_set1_epi8(8);
   const long end = (first + count + 1) / 2;
   for (long at = first / 2; at < end; at += 32, out += 64) {
-    const __m256i bytes = at + 32 <= packedBytes
-                              ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + at))
-                              : _mm256_maskz_loadu_epi8(static_cast<__mmask32>(lowBits64(packedBytes - at)), packed + at);
+    const auto there = static_cast<__mmask32>(lowBits64(packedBytes - at));
+    const __m256i bytes = at + 32 <= packedBytes ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + at))
+                                                 : _mm256_maskz_loadu_epi8(there, packed + at);
     prefetchAhead(packed + at);
     const __m512i words = _mm512_cvtepu8_epi16(bytes);
     // Adding 8 to a nibble in two's complement turns its top bit.

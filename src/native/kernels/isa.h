@@ -63,8 +63,10 @@ struct Isa {
   void (*axpy)(DenseType, float a, const void* weights, float* y, long count);
 };
 
-/** Room for the values of a row (f16, or bytes of two rows and 128 more each) and for its scales per block and token. */
-static inline long rowScratchBytes(long padded) { return 2 * (padded + 128) + (kFewTokens + 1) * (padded / 32 + 16) * 4; }
+/** Room for values (f16 of a row, or bytes of two rows and 128 more each) and for scales per block and token. */
+static inline long rowScratchBytes(long padded) {
+  return 2 * (padded + 128) + (kFewTokens + 1) * (padded / 32 + 16) * 4;
+}
 
 extern const Isa kScalar;
 #if defined(__x86_64__)

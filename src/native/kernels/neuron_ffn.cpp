@@ -27,7 +27,8 @@ void intermediates(const Isa& isa, const NeuronFfn& ffn, const float* x, float* 
     const void* up = at(ffn, ffn.up, ffn.index[i] * ffn.inputs);
     for (long t = 0; t < ffn.tokens; t++) {
       const float* input = x + t * ffn.inputs;
-      h[t * ffn.count + i] = silu(isa.dot(ffn.type, gate, input, ffn.inputs)) * isa.dot(ffn.type, up, input, ffn.inputs);
+      const float g = isa.dot(ffn.type, gate, input, ffn.inputs);
+      h[t * ffn.count + i] = silu(g) * isa.dot(ffn.type, up, input, ffn.inputs);
     }
   }
 }

@@ -10,7 +10,7 @@
 
 namespace spexpand::avx2 {
 
-// Bytes between what is read and what is asked for: what memory delivers in its latency. Hardware stops at page borders.
+// Bytes from what is read to what is asked for: what memory delivers in its latency. Hardware stops at page borders.
 constexpr long kAhead = 4096;
 
 static inline void prefetchAhead(const void* at) {
@@ -18,8 +18,8 @@ static inline void prefetchAhead(const void* at) {
 }
 
 /**
- * Shuffles that lay packed values in the places of 8 mask bits; pruned places take 0 (index with the high bit). Those of
- * bytes have whole vectors too, the upper half 0: the shuffle then reads its table without an instruction of its own.
+ * Shuffles that lay packed values in the places of 8 mask bits; pruned places take 0 (index with the high bit). Those
+ * of bytes are whole vectors too, the upper half 0: vpshufb then reads its table without an instruction of its own.
  */
 struct Shuffles {
   uint8_t bytes[256][16];

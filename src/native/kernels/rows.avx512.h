@@ -1,4 +1,4 @@
-// What the AVX-512 files share. Static, or in the namespace of the instruction set: nothing here may be linked elsewhere.
+// What the AVX-512 files share. Static, or in the namespace of the instruction set: nothing may be linked elsewhere.
 #pragma once
 
 // gcc 12 finds its own intrinsics uninitialised.
@@ -35,7 +35,7 @@ static inline uint64_t lowBits64(long count) {
   return count >= 64 ? ~0ull : count <= 0 ? 0 : (1ull << count) - 1;
 }
 
-// Bytes between what is read and what is asked for: what memory delivers in its latency. Hardware stops at page borders.
+// Bytes from what is read to what is asked for: what memory delivers in its latency. Hardware stops at page borders.
 constexpr long kAhead = 4096;
 
 static inline void prefetchAhead(const void* at) {

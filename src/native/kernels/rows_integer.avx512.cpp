@@ -1,6 +1,6 @@
 // int8 and int4 values times rounded inputs on AVX-512: vpexpandb lays the kept values of 64 inputs in their places,
-// vpdpbusd multiplies. It takes unsigned by signed, so 128 (8 for int4) is added to weights; Inputs::corrections take it
-// off again.
+// vpdpbusd multiplies. It takes unsigned by signed, so 128 (8 for int4) is added to weights, and Inputs::corrections
+// take it off again.
 
 #include "kernels/expand.avx512.h"
 #include "kernels/half.h"
@@ -64,7 +64,8 @@ inline void row(Row at, long steps, const Columns<tokens>& columns, __m512* sums
     prefetchAhead(at.values);
     if ((step & 3) == 0) prefetchAhead(at.mask + step * chunks * 8);
     for (int t = 0; t < tokens; t++)
-      sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[t]), factorsAt<blockInputs>(columns.factors[t], step), sums[t]);
+      sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[t]), factorsAt<blockInputs>(columns.factors[t], step),
+                                sums[t]);
   }
 }
 

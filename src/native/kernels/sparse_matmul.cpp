@@ -162,7 +162,8 @@ bool sparseMatMul(const Isa& isa, const Parallel& parallel, const SparseMatMul& 
   const Preparation preparation{&isa, &product, &groups, kMostByRows};
   if (!prepareInputs(preparation, prepared)) return outOfMemory();
   float* y = static_cast<float*>(product.y);
-  if (product.isHalf) y = static_cast<float*>(threadScratch<2>(static_cast<size_t>(product.tokens * stack.outputs * 4)));
+  const auto yBytes = static_cast<size_t>(product.tokens * stack.outputs) * 4;
+  if (product.isHalf) y = static_cast<float*>(threadScratch<2>(yBytes));
   const long count = makeTasks(stack, groups, prepared.inputs.padded, nullptr);
   auto* tasks = static_cast<Task*>(threadScratch<3>(static_cast<size_t>(count) * sizeof(Task)));
   if (!y || !tasks) return outOfMemory();

@@ -48,7 +48,7 @@ bool verifyRow(const Stack& stack, long expert, long n, Error& error) {
                 expert, n, static_cast<long long>(begin), static_cast<long long>(end), static_cast<long long>(kept));
   const uint8_t* mask = stack.mask + row * stack.maskBytes;
   if (!paddingIsClear(stack, mask))
-    return fail(error, "mask of expert %ld row %ld has bits set from input %ld on, expected 0", expert, n, stack.inputs);
+    return fail(error, "mask of expert %ld row %ld has bits from input %ld on, expected 0", expert, n, stack.inputs);
   const long bits = countBits(mask, stack.maskBytes);
   if (bits != end - begin)
     return fail(error, "mask of expert %ld row %ld keeps %ld weights, row_offsets say %lld", expert, n, bits,
