@@ -10,10 +10,13 @@ import { guess, streamed } from './stream.ts'
 
 const { rows, toNormal } = readGolden()
 
+function of(draw: (i: number) => number): Float32Array {
+  return Float32Array.from({ length: 30_000 }, (_, i) => draw(i))
+}
+
 /** Samples of odd shapes: an atom, two far clusters, an outlier that makes the whole variance. */
 function oddSamples(): Float32Array[] {
   const rng = createRng(5)
-  const of = (draw: (i: number) => number): Float32Array => Float32Array.from({ length: 30_000 }, (_, i) => draw(i))
   return [
     of((i) => (i % 2 === 0 ? 1 : 1 + 0.001 * rng.normal())),
     of((i) => (i % 3 === 0 ? 1000 : -2) + 0.01 * rng.normal()),

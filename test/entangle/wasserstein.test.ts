@@ -10,6 +10,10 @@ const sample = fc
   .map((list) => Float64Array.from(list, (v) => v / 8))
 const varied = sample.filter((y) => y.some((v) => v !== y[0]))
 
+function twice(y: Float64Array): Float64Array {
+  return y.map((v) => 2 * v)
+}
+
 describe('normalQuantile()', () => {
   it('inverts the distribution function of N(0, 1): Python statistics.NormalDist, 16 digits', () => {
     const table: [number, number][] = [
@@ -94,7 +98,6 @@ describe('wasserstein1()', () => {
     fc.assert(
       fc.property(sample, sample, sample, (a, b, c) => {
         expect(wasserstein1(a, c)).toBeLessThanOrEqual(wasserstein1(a, b) + wasserstein1(b, c) + 1e-9)
-        const twice = (y: Float64Array): Float64Array => y.map((v) => 2 * v)
         expect(wasserstein1(twice(a), twice(b))).toBeCloseTo(2 * wasserstein1(a, b), 8)
       }),
     )
