@@ -15,9 +15,9 @@ import { setOf } from './griffin-sets.ts'
 const PROMPT_TOKENS = 512
 
 /**
- * GRIFFIN on a dense model, in stock onnxruntime: the first step of a sequence is its prompt, run dense with the statistic beside
- * the logits; then the selected neurons are gathered into a smaller graph, which all later steps run on the same cache. The
- * first new token is therefore the dense model's, as in the paper.
+ * GRIFFIN on a dense model, in stock onnxruntime: the first step of a sequence is its prompt, run dense with the
+ * statistic beside the logits; then the selected neurons are gathered into a smaller graph, which all later steps run
+ * on the same cache. The first new token is therefore the dense model's, as in the paper.
  */
 export class GriffinDecoder implements Decoder {
   readonly vocab: number

@@ -10,8 +10,9 @@ export const squaresName = (layer: number): string => `griffin.${layer}`
 const MAX_INLINE_BYTES = 1.9e9
 
 /**
- * A dense decoder graph that also gives GRIFFIN's statistic of the tokens of the run, one more output a layer: nothing as wide as
- * the prompt leaves onnxruntime. Throws FormatError when a down projection is not where it should be.
+ * A dense decoder graph that also gives GRIFFIN's statistic of the tokens of the run, one more output a layer:
+ * nothing as wide as the prompt leaves onnxruntime. Throws FormatError when a down projection is not where it should
+ * be.
  *
  *   z (tokens, ff) ─┬─ ReduceL2 ─ Max tiny ─┐
  *                   └────────────────────── Div ─ ReduceSumSquare ─ griffin.{layer}
@@ -53,8 +54,8 @@ export function promptGraph(decoder: Model, model: OpenedModel): Model {
 }
 
 /**
- * A dense decoder graph with only some FF neurons of each layer: their rows of gate and up and columns of down are gathered once,
- * as they are stored, into the graph itself. Throws UnsupportedError when they would not fit into it.
+ * A dense decoder graph with only some FF neurons of each layer: their rows of gate and up and columns of down are
+ * gathered once, as they are stored, into the graph itself. Throws UnsupportedError when they would not fit into it.
  */
 export function subsetGraph(decoder: Model, model: OpenedModel, sets: readonly Int32Array[]): Model {
   const gathered = new Map<string, TensorProto>()

@@ -23,8 +23,8 @@ const fileSchema = z.object({
 })
 
 /**
- * Opens a GRIFFIN decoder over the dense model of `source`. Throws UsageError for an artifact (its experts have neurons of
- * their own) and for other providers than 'cpu', IntegrityError when a file was made for another model.
+ * Opens a GRIFFIN decoder over the dense model of `source`. Throws UsageError for an artifact (its experts have
+ * neurons of their own) and for other providers than 'cpu', IntegrityError when a file was made for another model.
  */
 export async function openGriffin(
   option: GriffinOption,

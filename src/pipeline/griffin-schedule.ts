@@ -60,9 +60,9 @@ export async function densityQuality(
 }
 
 /**
- * Density of every layer under a budget of KL(dense ‖ model) in nats a token: layers step down where a step costs least KL,
- * as measured one layer at a time, until the mean density is down to `density` or the sum is at the budget. The result is
- * measured as a whole, and steps are taken back, the last first, until it is within the budget.
+ * Density of every layer under a budget of KL(dense ‖ model) in nats a token: layers step down where a step costs
+ * least KL, as measured one layer at a time, until the mean density is down to `density` or the sum is at the budget.
+ * The result is measured as a whole, and steps are taken back, the last first, until it is within the budget.
  */
 export async function scheduleDensities(
   bench: GriffinBench,
@@ -106,8 +106,8 @@ async function aloneKl(
 }
 
 /**
- * Layers in the order in which they step down by one level each: always the one whose next step adds least, while the sum of the
- * parts stays within the budget and the mean density above the aim. All levels are equally far apart.
+ * Layers in the order in which they step down by one level each: always the one whose next step adds least, while the
+ * sum of the parts stays within the budget and the mean density above the aim. All levels are equally far apart.
  */
 export function cheapestSteps(layerKl: readonly (readonly number[])[], density: number, klBudget: number): number[] {
   const levels = layerKl.map(() => 0)

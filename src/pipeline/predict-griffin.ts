@@ -26,9 +26,9 @@ const REPORTED = [0.75, 0.5, 0.25]
 const FLOCKING_WINDOWS = 32
 
 /**
- * What GRIFFIN (arXiv 2404.01365) does to a dense model, measured: a density for every layer, an order of neurons that needs no
- * prompt, how much the selected sets agree, and the quality of the text behind a prompt at several densities. Throws UsageError for options
- * that cannot be meant.
+ * What GRIFFIN (arXiv 2404.01365) does to a dense model, measured: a density for every layer, an order of neurons
+ * that needs no prompt, how much the selected sets agree, and the quality of the text behind a prompt at several
+ * densities. Throws UsageError for options that cannot be meant.
  */
 export async function predictGriffin(options: PredictGriffinOptions): Promise<GriffinReport> {
   const folder = options.model ?? demoModelFolder()

@@ -56,12 +56,15 @@ export type HireRow = {
   readonly quality?: Quality
 }
 
-/** The two matrices of a predictor of one layer, each as a chain of products x → x · Aᵀ → …: one matrix, or V then U. */
+/**
+ * The two matrices of a predictor of one layer, each as a chain of products x → x · Aᵀ → …: one matrix, or V then U.
+ */
 type Chains = { readonly gate: readonly Mat[]; readonly up: readonly Mat[] }
 
 /**
- * HiRE's predictors (arXiv 2402.09360) on the FF layers of a dense model: how many of the true top k neurons of |silu(gate x) · up x|
- * are among the k' predicted, averaged over tokens, and what computing only those does to perplexity.
+ * HiRE's predictors (arXiv 2402.09360) on the FF layers of a dense model: how many of the true top k neurons of
+ * |silu(gate x) · up x| are among the k' predicted, averaged over tokens, and what computing only those does to
+ * perplexity.
  */
 export async function predictHire(options: PredictHireOptions): Promise<HireRow[]> {
   const { predictors, tokens = 16_384, windows: count = 16, sequenceLength = 256, signal } = options

@@ -16,8 +16,8 @@ export type TailScorer = {
 }
 
 /**
- * Opens the head of a dense model for windows whose first `prompt` tokens are read and not predicted. Position prompt − 1, which
- * predicts the first token after the prompt, is dense in GRIFFIN and not counted.
+ * Opens the head of a dense model for windows whose first `prompt` tokens are read and not predicted. Position prompt
+ * − 1, which predicts the first token after the prompt, is dense in GRIFFIN and not counted.
  */
 export async function openTailScorer(
   model: OpenedModel,

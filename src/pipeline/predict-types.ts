@@ -14,7 +14,10 @@ export type PredictGriffinOptions = {
   readonly text?: TextSource
   /** Share of neurons kept, of all layers together. @default 0.5 */
   readonly density?: number
-  /** Largest KL(dense ‖ model), nats a token, that a schedule of densities may cost. @default no schedule: every layer alike */
+  /**
+   * Largest KL(dense ‖ model), nats a token, that a schedule of densities may cost. @default no schedule: every layer
+   * alike
+   */
   readonly klBudget?: number
   /** What neurons are ranked by. @default 'statistic' */
   readonly scores?: GriffinScores

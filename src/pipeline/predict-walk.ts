@@ -22,8 +22,9 @@ export type FfChunk = {
 
 export type Walk = {
   /**
-   * Hidden states of whole windows before the final norm, (windows · T, d), with every intermediate passed to `onFf` before
-   * it goes on. `from`: hidden states that enter layer `from.layer`, instead of the embedding; they are not changed.
+   * Hidden states of whole windows before the final norm, (windows · T, d), with every intermediate passed to `onFf`
+   * before it goes on. `from`: hidden states that enter layer `from.layer`, instead of the embedding; they are not
+   * changed.
    */
   run(options: WalkOptions): Promise<Float32Array>
   release(): Promise<void>
@@ -43,8 +44,8 @@ const CHUNK_TOKENS = 2048
 type LayerSessions = { readonly attention: Session; readonly intermediate: Session; readonly down: Session }
 
 /**
- * A dense model that can be walked through many times with something done to its intermediates. Sessions of all layers stay
- * open: what contextual sparsity is measured with is the same model over and over.
+ * A dense model that can be walked through many times with something done to its intermediates. Sessions of all
+ * layers stay open: what contextual sparsity is measured with is the same model over and over.
  */
 export async function openWalk(model: OpenedModel, threads: number): Promise<Walk> {
   const sessions: Session[] = []

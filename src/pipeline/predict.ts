@@ -17,7 +17,8 @@ export type PredictResult = {
 
 /**
  * predictGriffin(), and its report written to `out`/griffin.json where a folder is given. Throws UsageError for an
- * artifact: its neurons differ from expert to expert, so a set for the whole text would have to be cut out of every one of them.
+ * artifact: its neurons differ from expert to expert, so a set for the whole text would have to be cut out of every
+ * one of them.
  */
 export async function predict(options: PredictGriffinOptions & { readonly out?: string }): Promise<PredictResult> {
   const { model, out } = options

@@ -23,8 +23,8 @@ export function meanPairJaccard(sets: readonly Int32Array[]): number {
 }
 
 /**
- * An order of neurons from many sequences, best first: the mean of their scores, each scaled to unit length, ties by index. A
- * start where there is no prompt, and an order to store neurons in.
+ * An order of neurons from many sequences, best first: the mean of their scores, each scaled to unit length, ties by
+ * index. A start where there is no prompt, and an order to store neurons in.
  */
 export function staticOrder(scores: readonly Float64Array[]): Int32Array {
   if (scores.length === 0) throw new ShapeError('Cannot order neurons by the scores of no sequences')

@@ -1,9 +1,10 @@
 import { ShapeError } from '../errors.ts'
 
 /**
- * GRIFFIN's statistic of one sequence (arXiv 2404.01365, section 4.1): every token's activations z are divided by their L2
- * norm, and s_j is the L2 norm of what neuron j has of them over all tokens. Rows may come in chunks, as a chunked prompt
- * brings them. A token whose activations are all 0 adds nothing (the paper's formula divides 0 by 0 there).
+ * GRIFFIN's statistic of one sequence (arXiv 2404.01365): every token's activations z are divided by
+ * their L2 norm, and s_j is the L2 norm of what neuron j has of them over all tokens. Rows may come in chunks, as a
+ * chunked prompt brings them. A token whose activations are all 0 adds nothing (the paper's formula divides 0 by 0
+ * there).
  */
 export class GriffinStatistic {
   /** Σ over tokens of (z_j / ‖z‖)²; (ff). */
@@ -53,8 +54,8 @@ export class GriffinStatistic {
 }
 
 /**
- * One statistic for several sequences that must share a set: Σ_i s_i / √(tokens of i). Σ_j s_ij² is the number of tokens, so
- * every sequence counts the same, however long it is. Sequences without tokens add nothing.
+ * One statistic for several sequences that must share a set: Σ_i s_i / √(tokens of i). Σ_j s_ij² is the number of
+ * tokens, so every sequence counts the same, however long it is. Sequences without tokens add nothing.
  */
 export function sharedScores(sequences: readonly GriffinStatistic[]): Float64Array {
   if (sequences.length === 0) throw new ShapeError('Cannot share a statistic of no sequences: wanted at least one')

@@ -2,9 +2,10 @@ import { ShapeError } from '../errors.ts'
 import { topKDescending } from './top-k.ts'
 
 /**
- * An order of n neurons that puts those that are active together side by side, in groups of g: a group begins with the most
- * active neuron left and takes, one by one, the neuron left that has most activity in common with the group so far; ties by
- * index. `common` (n, n), symmetric: how often (or how much) i and j are active together, i's own activity on the diagonal.
+ * An order of n neurons that puts those that are active together side by side, in groups of g: a group begins with
+ * the most active neuron left and takes, one by one, the neuron left that has most activity in common with the group
+ * so far; ties by index. `common` (n, n), symmetric: how often (or how much) i and j are active together, i's own
+ * activity on the diagonal.
  */
 export function coActivationOrder(common: Float32Array, n: number, g: number): Int32Array {
   if (common.length !== n * n || !(g >= 1))
@@ -48,8 +49,8 @@ export function permuteColumns(W: Float32Array, order: Int32Array): Float32Array
 }
 
 /**
- * Whole groups of g neighbours, ⌊kPrime / g⌋ of them and at least one, by the sum of squares of their scores (n); the last
- * group may be smaller. Rising neuron indices.
+ * Whole groups of g neighbours, ⌊kPrime / g⌋ of them and at least one, by the sum of squares of their scores (n); the
+ * last group may be smaller. Rising neuron indices.
  */
 export function topGroups(scores: Float32Array, kPrime: number, g: number): Int32Array {
   const groups = Math.ceil(scores.length / g)

@@ -8,8 +8,8 @@ export function gatedMagnitude(gate: Float32Array, up: Float32Array): Float32Arr
 }
 
 /**
- * Mean over rows of |top-k(exact) ∩ top-k'(predicted)| / k (HiRE, arXiv 2402.09360): what a predictor finds of the neurons that
- * count. One k and several k' ≥ k; rows may come in chunks.
+ * Mean over rows of |top-k(exact) ∩ top-k'(predicted)| / k (HiRE, arXiv 2402.09360): what a predictor finds of the
+ * neurons that count. One k and several k' ≥ k; rows may come in chunks.
  */
 export class Recall {
   private readonly hits: Float64Array
@@ -54,8 +54,8 @@ export class Recall {
 }
 
 /**
- * Zeroes what is not among the k' largest predicted of each row of z, and, with `cutTo`, not among the `cutTo` largest |z| of
- * those. In place; both (rows, width). Keeping all k' is better for models that were not trained for k.
+ * Zeroes what is not among the k' largest predicted of each row of z, and, with `cutTo`, not among the `cutTo`
+ * largest |z| of those. In place; both (rows, width). Keeping all k' is better for models that were not trained for k.
  */
 export function keepPredicted(
   z: Float32Array,

@@ -8,19 +8,23 @@ import { assertShape, zeros } from '../tensor/mat.ts'
 export type LowRank = {
   readonly U: Mat // (n, r)
   readonly V: Mat // (r, d)
-  /** Σ over all d directions of E‖W x‖² along it, largest first: what is beyond the rank is the error E‖(W − U V) x‖². */
+  /**
+   * Σ over all d directions of E‖W x‖² along it, largest first: what is beyond the rank is the error E‖(W − U V) x‖².
+   */
   readonly energies: Float64Array // (d)
 }
 
-/** Directions that the inputs hardly have: eigenvalues of C are lifted to this share of the largest before they divide. */
+/**
+ * Directions that the inputs hardly have: eigenvalues of C are lifted to this share of the largest before they divide.
+ */
 const FLOOR = 1e-8
 
 /** C = Q E Qᵀ: Q (d, d) with eigenvectors as columns, and the square roots of E. */
 export type InputRoot = { readonly Q: Float64Array; readonly roots: Float64Array }
 
 /**
- * The root of the second moments C (d, d) of some inputs: one for all matrices that read them. Throws ShapeError when C is not
- * (d, d), SolverError when it holds NaN or Inf.
+ * The root of the second moments C (d, d) of some inputs: one for all matrices that read them. Throws ShapeError when
+ * C is not (d, d), SolverError when it holds NaN or Inf.
  */
 export function inputRoot(C: Float32Array, d: number): InputRoot {
   assertShape({ rows: d, cols: d, data: C }, d, d, 'the second moments of the inputs')
@@ -32,8 +36,8 @@ export function inputRoot(C: Float32Array, d: number): InputRoot {
 /**
  * The U V of rank r that makes E‖(W − U V) x‖² smallest for inputs with second moments C = E[x xᵀ] (HiRE-LR, arXiv
  * 2402.09360, made activation-aware): the truncated SVD of W C^½ times C^−½. Without C: the plain SVD of W.
- * With C = Q E Qᵀ it needs eigenvectors of E^½ Qᵀ WᵀW Q E^½ only, not the SVD of the tall W C^½; entries (i, j) of that matrix
- * are scaled by √(e_i e_j) in float64, so that rounding of WᵀW stays relative to each of them.
+ * With C = Q E Qᵀ it needs eigenvectors of E^½ Qᵀ WᵀW Q E^½ only, not the SVD of the tall W C^½; entries (i, j) of
+ * that matrix are scaled by √(e_i e_j) in float64, so that rounding of WᵀW stays relative to each of them.
  * Throws ShapeError when r > d or the root is of other inputs, SolverError when W holds NaN or Inf.
  */
 export async function lowRank(blas: Blas, W: Mat, C: InputRoot | undefined, rank: number): Promise<LowRank> {

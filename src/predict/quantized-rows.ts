@@ -16,8 +16,8 @@ export type QuantizedRows = {
 }
 
 /**
- * Rounds the rows of W (n, d). The scale of a group is its largest magnitude over 127 or 7, rounded to f16, as the reader will
- * see it. Throws ShapeError for another groupSize than 0 or a multiple of 32.
+ * Rounds the rows of W (n, d). The scale of a group is its largest magnitude over 127 or 7, rounded to f16, as the
+ * reader will see it. Throws ShapeError for another groupSize than 0 or a multiple of 32.
  */
 export function quantizeRows(W: Mat, bits: 8 | 4, groupSize: number): QuantizedRows {
   if (!Number.isInteger(groupSize) || groupSize < 0 || groupSize % 32 !== 0)

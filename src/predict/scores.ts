@@ -34,8 +34,8 @@ export function timesNorms(scores: Float64Array, norms: Float64Array): Float64Ar
 }
 
 /**
- * How many tokens of Z (tokens, ff) have each neuron among their `perToken` largest |z|: the counts of CoreInfer, to compare
- * with. CoreInfer looks at positive activations of ReLU-like models only; gated ones have both signs.
+ * How many tokens of Z (tokens, ff) have each neuron among their `perToken` largest |z|: the counts of CoreInfer, to
+ * compare with. CoreInfer looks at positive activations of ReLU-like models only; gated ones have both signs.
  */
 export function countScores(Z: Float32Array, ff: number, perToken: number): Float64Array {
   const counts = new Float64Array(ff)

@@ -32,8 +32,8 @@ export function selectNeurons(
 }
 
 /**
- * Sampling without replacement in proportion to weights: the k largest of log(u) / w (Efraimidis & Spirakis 2006). Weights of
- * 0 come last, by index, when the others do not suffice.
+ * Sampling without replacement in proportion to weights: the k largest of log(u) / w (Efraimidis & Spirakis 2006).
+ * Weights of 0 come last, by index, when the others do not suffice.
  */
 function drawn(scores: Float64Array, k: number, taken: Int32Array, seed: number): Int32Array {
   const { uniform } = createRng(seed)

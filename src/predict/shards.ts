@@ -14,8 +14,9 @@ export type ShardedTopK = {
 const PAIR_BYTES = 8
 
 /**
- * DA-TOP-k (HiRE, arXiv 2402.09360): scores lie in D contiguous shards, each takes its own top ⌈k / D⌉ + slack, and only those
- * pairs meet, where the best k of them are taken. Exact when ⌈k / D⌉ + slack ≥ k. Throws ShapeError unless 1 ≤ D ≤ n, 0 ≤ k ≤ n and slack ≥ 0.
+ * DA-TOP-k (HiRE, arXiv 2402.09360): scores lie in D contiguous shards, each takes its own top ⌈k / D⌉ + slack, and
+ * only those pairs meet, where the best k of them are taken. Exact when ⌈k / D⌉ + slack ≥ k. Throws ShapeError unless
+ * 1 ≤ D ≤ n, 0 ≤ k ≤ n and slack ≥ 0.
  */
 export function shardedTopK(scores: ArrayLike<number>, k: number, shards: number, slack: number): ShardedTopK {
   const n = scores.length

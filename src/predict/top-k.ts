@@ -1,8 +1,8 @@
 import { ShapeError } from '../errors.ts'
 
 /**
- * The k largest of `scores`, by falling value, the lowest index first on ties and NaN last. Throws ShapeError unless k is a
- * whole number of [0, n].
+ * The k largest of `scores`, by falling value, the lowest index first on ties and NaN last. Throws ShapeError unless
+ * k is a whole number of [0, n].
  */
 export function topKDescending(scores: ArrayLike<number>, k: number): Int32Array {
   assertCount(k, scores.length)
@@ -17,8 +17,8 @@ export function topK(scores: ArrayLike<number>, k: number): Int32Array {
 }
 
 /**
- * Marks the k largest of row[0 … n) in `out` (n) with 1, the rest with 0, by a partial selection in O(n): for rows by the
- * thousand. The same set as topK(); scratch (n) is overwritten.
+ * Marks the k largest of row[0 … n) in `out` (n) with 1, the rest with 0, by a partial selection in O(n): for rows by
+ * the thousand. The same set as topK(); scratch (n) is overwritten.
  */
 export function markTopK(row: Float32Array, k: number, out: Uint8Array, scratch: Float32Array): void {
   const n = row.length
