@@ -26,7 +26,7 @@ static inline long mostTiles(long tokens, long experts) {
   return tokens / kTileTokens + (experts < tokens ? experts : tokens);
 }
 
-/** Positions in `order` from `at` on for the tokens of expert e, by one warp, 32 tokens at a time; null: only counts. */
+/** Tokens of expert e into `order` from `at` on, by one warp, 32 at a time; null: only counts. Returns the end. */
 SPEXPAND_DEVICE int gather(const Product& product, long e, int at, int* order) {
   const int lane = laneOf();
   for (long from = 0; from < product.tokens; from += kWarp) {

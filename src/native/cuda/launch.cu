@@ -65,7 +65,8 @@ bool runRows(const Stack& stack, const Product& product, cudaStream_t stream, Er
 template <ValueType kType, bool kHalf>
 bool runTiles(const Stack& stack, const Product& product, cudaStream_t stream, Error& error) {
   const long most = mostTiles(product.tokens, stack.experts);
-  const Workspace memory(static_cast<size_t>(stack.experts + product.tokens + 3 * most + 1) * sizeof(int), stream, error);
+  const auto ints = static_cast<size_t>(stack.experts + product.tokens + 3 * most + 1);
+  const Workspace memory(ints * sizeof(int), stream, error);
   if (!memory) return false;
   auto* begin = static_cast<int*>(memory.data());
   int* order = begin + stack.experts;
@@ -141,12 +142,12 @@ bool checkDevice(Error& error) {
 bool makeNotice(Notice& notice, Error& error) {
   void* host = nullptr;
   void* device = nullptr;
-  if (!went(cudaHostAlloc(&host, sizeof *notice.host, cudaHostAllocMapped | cudaHostAllocPortable),
-            "no host memory that the device can write", error))
+  constexpr const char* kWhat = "no host memory that the device can write";
+  if (!went(cudaHostAlloc(&host, sizeof *notice.host, cudaHostAllocMapped | cudaHostAllocPortable), kWhat, error))
     return false;
   notice.host = static_cast<unsigned long long*>(host);
   *notice.host = 0;
-  if (!went(cudaHostGetDevicePointer(&device, host, 0), "no host memory that the device can write", error)) return false;
+  if (!went(cudaHostGetDevicePointer(&device, host, 0), kWhat, error)) return false;
   notice.device = static_cast<unsigned long long*>(device);
   return true;
 }
@@ -156,14 +157,14 @@ void freeNotice(Notice& notice) {
   notice = {};
 }
 
-bool readNotice(const Notice& notice, const char* name, long most, Error& error) {
+bool readNotice(const Notice& notice, const char* name, const char* wanted, long most, Error& error) {
   auto* word = static_cast<volatile unsigned long long*>(notice.host);
   const unsigned long long told = *word;
   if (told == 0) return true;
   *word = 0;
   const auto index = static_cast<int32_t>(told >> 32);
-  return fail(error, "%s %llu of an earlier run is %d, expected 0 to %ld, none twice in idx: its outputs were NaN", name,
-              (told & 0xffffffffu) - 1, index, most);
+  return fail(error, "%s %llu of an earlier run is %d, expected %s 0 to %ld: its outputs were NaN", name,
+              (told & 0xffffffffu) - 1, index, wanted, most);
 }
 
 bool verifyStack(const Stack& stack, long stored, void* on, Error& error) {

@@ -22,9 +22,9 @@ bool makeNotice(Notice& notice, Error& error);
 void freeNotice(Notice& notice);
 /**
  * What runs before this one complained of, if anything: false and "expert 3 of an earlier run is 9 …". Clears it.
- * `name`: of the input; `most`: the largest index allowed.
+ * `name`: of the input; `wanted`: what its elements should be; `most`: the largest of them.
  */
-bool readNotice(const Notice& notice, const char* name, long most, Error& error);
+bool readNotice(const Notice& notice, const char* name, const char* wanted, long most, Error& error);
 
 /**
  * Checks the content of the whole stack and waits for the result. `stored`: elements of the values tensor. The stack's

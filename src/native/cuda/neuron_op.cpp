@@ -66,7 +66,7 @@ bool NeuronKernel::compute(ort::KernelContext* context, Error& error) {
   int64_t shape[kMostDimensions];
   for (size_t i = 0; i + 1 < x.rank; i++) ffn.tokens *= static_cast<long>(shape[i] = x.shape[i]);
   shape[x.rank - 1] = ffn.outputs;
-  if (!readNotice(notice_, "idx", ffn.neurons - 1, error)) return false;
+  if (!readNotice(notice_, "idx", "distinct neurons", ffn.neurons - 1, error)) return false;
   if (!makeOutput(api_, context, shape, x.rank, ffn.y, error)) return false;
   ffn.x = x.data;
   ffn.index = static_cast<const int64_t*>(inputs[kIndex].data);

@@ -10,7 +10,10 @@ namespace cuda {
 
 constexpr const char* kProvider = "CUDAExecutionProvider";
 
-/** Kernel: create(info, error), compute(context, error), api(), variant(); Variant: name(), inputCount(), inputType(i). */
+/**
+ * Kernel has create(info, error), compute(context, error), api() and variant(); Variant has name(), inputCount() and
+ * inputType(index).
+ */
 template <typename Kernel, typename Variant>
 struct Op : ort::CustomOp {
   Variant variant;

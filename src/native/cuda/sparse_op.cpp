@@ -133,7 +133,7 @@ bool SparseKernel::compute(ort::KernelContext* context, Error& error) {
   void* stream = nullptr;
   const Tensor& x = tensors[kX];
   if (!readStack(tensors, stack, error) || !checkTokens(x, tensors[kExpert], error) ||
-      !streamOf(api_, context, stream, error) || !readNotice(notice_, "expert", stack.experts - 1, error) ||
+      !streamOf(api_, context, stream, error) || !readNotice(notice_, "expert", "experts", stack.experts - 1, error) ||
       !verify(stack, static_cast<long>(tensors[kValues].shape[0]), stream, error))
     return false;
   void* y = nullptr;

@@ -24,7 +24,7 @@ SPEXPAND_DEVICE float scaleAt(const Stack& stack, long row, long word) {
 
 SPEXPAND_DEVICE long wordsPerRow(const Stack& stack) { return (stack.maskBytes + 3) / 4; }
 
-/** Inputs 32 · word … 32 · word + 31 of a row, 0 beyond its last byte. All lanes read the same word: one transaction. */
+/** Inputs 32 · word … of a row, 0 beyond its last byte. All lanes read the same word: one transaction. */
 SPEXPAND_DEVICE uint32_t maskWord(const Stack& stack, long row, long word) {
   const uint8_t* bytes = stack.mask + row * stack.maskBytes + word * 4;
   if ((reinterpret_cast<uintptr_t>(stack.mask) | static_cast<uintptr_t>(stack.maskBytes)) % 4 == 0)

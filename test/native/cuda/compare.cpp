@@ -39,6 +39,11 @@ Exact<uint8_t> asTensor(const std::vector<float>& x, bool isHalf) {
   return Exact<uint8_t>(bytes);
 }
 
+/** Not zeros: an output that is not written shows. */
+Exact<uint8_t> emptyTensor(long count, bool isHalf) {
+  return Exact<uint8_t>(std::vector<uint8_t>(static_cast<size_t>(count) * (isHalf ? 2 : 4), 0x11));
+}
+
 double readAs(const Exact<uint8_t>& tensor, size_t at, bool isHalf) {
   uint16_t half;
   float value;
@@ -55,8 +60,13 @@ bool isNear(double got, double wanted, double size, bool isHalf) {
 void report(const char* what, const Form& form, const Run& run, long t, long n, double got, double wanted) {
   if (++failures > 20) return;
   std::printf("FAIL %s %s E %ld N %ld K %ld density %g group %ld T %ld half %d: y[%ld, %ld] is %.9g, expected %.9g\n",
-              what, nameOf(form.type), form.experts, form.outputs, form.inputs, form.density, form.groupSize, run.tokens,
-              run.isHalf, t, n, got, wanted);
+              what, nameOf(form.type), form.experts, form.outputs, form.inputs, form.density, form.groupSize,
+              run.tokens, run.isHalf, t, n, got, wanted);
+}
+
+void failed(const Error& error) {
+  failures++;
+  std::printf("FAIL %s\n", error.text);
 }
 
 /** The text that is expected, or the case failed. */
@@ -83,7 +93,8 @@ void checkOutputs(const Form& form, const Run& run, const Stack& stack, const st
       if (expert[static_cast<size_t>(t)] != row / form.outputs) continue;
       double wanted = 0, size = 0;
       for (long k = 0; k < form.inputs; k++) {
-        const double term = static_cast<double>(weights[static_cast<size_t>(k)]) * static_cast<double>(x[static_cast<size_t>(t * form.inputs + k)]);
+        const double term = static_cast<double>(weights[static_cast<size_t>(k)]) *
+                            static_cast<double>(x[static_cast<size_t>(t * form.inputs + k)]);
         wanted += term, size += std::fabs(term);
       }
       const double got = readAs(y, static_cast<size_t>(t * form.outputs + n), run.isHalf);
@@ -103,7 +114,7 @@ void compareProduct(const Form& form, const Run& run, const cuda::Notice& notice
   cases++;
   Owned owned = makeStack(form, random);
   Error error;
-  if (!cuda::verifyStack(owned.stack, owned.stored, nullptr, error)) return std::printf("FAIL %s\n", error.text), void(failures++);
+  if (!cuda::verifyStack(owned.stack, owned.stored, nullptr, error)) return failed(error);
   const std::vector<float> x = makeInputs(run.tokens * form.inputs, run.isHalf, random);
   const Exact<uint8_t> tensor = asTensor(x, run.isHalf);
   std::vector<int64_t> expert;
@@ -111,11 +122,11 @@ void compareProduct(const Form& form, const Run& run, const cuda::Notice& notice
   for (long t = 0; t < run.tokens; t++) expert.push_back(random.below(2) ? 0 : random.below(form.experts));
   if (run.hasStranger) expert[static_cast<size_t>(run.tokens / 2)] = random.below(2) ? form.experts : INT64_MIN;
   const Exact<int64_t> experts(expert);
-  const Exact<uint8_t> y(std::vector<uint8_t>(static_cast<size_t>(run.tokens * form.outputs) * (run.isHalf ? 2 : 4), 0x11));
+  const Exact<uint8_t> y = emptyTensor(run.tokens * form.outputs, run.isHalf);
   const cuda::Product product{run.tokens, tensor.data, experts.data, y.data, notice.device};
-  if (!cuda::runProduct(owned.stack, product, run.isHalf, nullptr, error)) return std::printf("FAIL %s\n", error.text), void(failures++);
+  if (!cuda::runProduct(owned.stack, product, run.isHalf, nullptr, error)) return failed(error);
   checkOutputs(form, run, owned.stack, x, expert, y);
-  const bool isQuiet = cuda::readNotice(notice, "expert", form.experts - 1, error);
+  const bool isQuiet = cuda::readNotice(notice, "expert", "experts", form.experts - 1, error);
   if (run.hasStranger) expectText("stranger", isQuiet, error, "of an earlier run is");
   else if (!isQuiet) report("notice", form, run, 0, 0, 0, 0);
 }
@@ -149,12 +160,12 @@ void compareNeurons(DenseType type, long K, long N, long count, const Run& run, 
   if (spoil == 1) index[3] = F;
   if (spoil == 2) index[3] = index[1];
   const Exact<int64_t> chosen(index);
-  const Exact<uint8_t> y(std::vector<uint8_t>(static_cast<size_t>(run.tokens * N) * (run.isHalf ? 2 : 4), 0x11));
+  const Exact<uint8_t> y = emptyTensor(run.tokens * N, run.isHalf);
   const cuda::Neurons ffn{run.tokens, K, N, F, tensor.data, chosen.data, count, g.data, u.data, d.data, y.data,
                           notice.device, nullptr, nullptr};
   Error error;
-  if (!cuda::runNeurons(ffn, type, run.isHalf, nullptr, error)) return std::printf("FAIL %s\n", error.text), void(failures++);
-  const bool isQuiet = cuda::readNotice(notice, "idx", F - 1, error);
+  if (!cuda::runNeurons(ffn, type, run.isHalf, nullptr, error)) return failed(error);
+  const bool isQuiet = cuda::readNotice(notice, "idx", "distinct neurons", F - 1, error);
   if (spoil) expectText("spoiled idx", isQuiet, error, "idx");
   else if (!isQuiet) report("notice", {}, run, 0, 0, 0, 0);
   const Form form{ValueType::f16, 1, N, K, static_cast<double>(count) / F, 0};
@@ -179,8 +190,9 @@ void compareNeurons(DenseType type, long K, long N, long count, const Run& run, 
     }
     for (long n = 0; n < N; n++) {
       const double got = readAs(y, static_cast<size_t>(t * N + n), run.isHalf);
-      const bool isRight = spoil ? std::isnan(got) : isNear(got, wanted[static_cast<size_t>(n)], size[static_cast<size_t>(n)], run.isHalf);
-      if (!isRight) report("neurons", form, run, t, n, got, wanted[static_cast<size_t>(n)]);
+      const double right = wanted[static_cast<size_t>(n)];
+      const bool isRight = spoil ? std::isnan(got) : isNear(got, right, size[static_cast<size_t>(n)], run.isHalf);
+      if (!isRight) report("neurons", form, run, t, n, got, right);
     }
   }
 }
@@ -211,7 +223,8 @@ int compare() {
   for (const DenseType type : {DenseType::f32, DenseType::f16, DenseType::bf16})
     for (const long K : {1, 33, 130})
       for (const long count : {0, 1, 37})
-        for (const long tokens : {0, 1, 11}) compareNeurons(type, K, K + 3, count, {tokens, tokens == 11, false}, 0, notice, random);
+        for (const long tokens : {0, 1, 11})
+          compareNeurons(type, K, K + 3, count, {tokens, tokens == 11, false}, 0, notice, random);
   for (const int spoil : {1, 2}) compareNeurons(DenseType::f16, 33, 40, 37, {3, false, false}, spoil, notice, random);
   cuda::freeNotice(notice);
   if (shim::held != 0) failures++, std::printf("FAIL %ld allocations are not freed\n", shim::held);
@@ -246,14 +259,14 @@ void spoil(Owned& owned, Random& random) {
       // As many bytes as the tensor says.
       std::vector<uint8_t> bytes(owned.values.data, owned.values.data + owned.values.size);
       const long each = owned.stack.type == ValueType::f16 || owned.stack.type == ValueType::bf16 ? 2 : 1;
-      owned.stored += random.below(2) && owned.stored > 1 ? -1 : 1;
+      owned.stored += random.below(2) && owned.stored > 1 ? -1 - random.below(owned.stored - 1) : 1;
       bytes.resize(static_cast<size_t>(owned.stored * each));
       owned.values = Exact<uint8_t>(bytes);
       return void(owned.stack.values = owned.values.data);
     }
     default: {
       if (owned.scales.size) owned.scales.data[below(owned.scales.size)] = 0x7c00;
-      else if (owned.values.size > 3) owned.values.data[owned.values.size - 1] = 0x7f, owned.values.data[owned.values.size - 2] = 0xff;
+      else if (owned.values.size > 3) std::memset(owned.values.data + owned.values.size - 2, 0xff, 2);
     }
   }
 }
@@ -265,7 +278,8 @@ int refuse() {
   for (int round = 0; round < 1200; round++) {
     const ValueType type = kTypes[round % 4];
     const bool isInteger = type == ValueType::int8 || type == ValueType::int4;
-    const Form form{type, 1 + random.below(3), 1 + random.below(5), 1 + random.below(80), 0.4, isInteger && random.below(2) ? 32 : 0};
+    const long groupSize = isInteger && random.below(2) ? 32 : 0;
+    const Form form{type, 1 + random.below(3), 1 + random.below(5), 1 + random.below(80), 0.4, groupSize};
     Owned owned = makeStack(form, random);
     if (round % 5) spoil(owned, random);
     Error onCpu;
@@ -275,7 +289,8 @@ int refuse() {
     cases++;
     refused += !isTaken;
     if (isFine == isTaken && isTaken == (onDevice.text[0] == 0)) continue;
-    if (++failures <= 20) std::printf("FAIL round %d %s: CPU \"%s\", device \"%s\"\n", round, nameOf(type), onCpu.text, onDevice.text);
+    if (++failures <= 20)
+      std::printf("FAIL round %d %s: CPU \"%s\", device \"%s\"\n", round, nameOf(type), onCpu.text, onDevice.text);
   }
   std::printf("%ld cases, %ld refused, %ld failures\n", cases, refused, failures);
   return failures == 0 ? 0 : 1;

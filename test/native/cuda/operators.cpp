@@ -111,8 +111,8 @@ void testStranger() {
   expectMessage(kernel.run(layer.node, layer.y.data()), "", "a run with a stranger");
   expect(std::isnan(layer.y[6]) && std::isnan(layer.y[11]) && !std::isnan(layer.y[5]), "NaN for the token only");
   layer.expert[1] = 0;
-  expectMessage(kernel.run(layer.node, layer.y.data()),
-                "Cannot run SparseExpertMatMulInteger: expert 1 of an earlier run is 7, expected 0 to 1", "the next run");
+  const char* told = "Cannot run SparseExpertMatMulInteger: expert 1 of an earlier run is 7, expected experts 0 to 1";
+  expectMessage(kernel.run(layer.node, layer.y.data()), told, "the next run");
   expectMessage(kernel.run(layer.node, layer.y.data()), "", "the run after it");
   expect(isProduct(layer), "the run after it");
 }
@@ -175,7 +175,8 @@ void testNeurons() {
   expectMessage(kernel.run(node, y.data()), "", "a neuron twice");
   expect(std::isnan(y[0]), "NaN of a neuron twice");
   index[1] = 0;
-  expectMessage(kernel.run(node, y.data()), "of an earlier run is 2, expected 0 to 2, none twice", "the next run");
+  expectMessage(kernel.run(node, y.data()),
+                "idx 1 of an earlier run is 2, expected distinct neurons 0 to 2", "the next run");
   node.inputs[4].shape = {2, 1};
   expectMessage(kernel.run(node, y.data()), "expected (3, outputs)", "down");
   node.strings["activation"] = "gelu";

@@ -114,6 +114,10 @@ static inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t byt
 }
 static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 static inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
-static inline cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) { return cudaMallocAsync(data, bytes, nullptr); }
-static inline cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) { return *device = host, cudaSuccess; }
+static inline cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
+  return cudaMallocAsync(data, bytes, nullptr);
+}
+static inline cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
+  return *device = host, cudaSuccess;
+}
 static inline cudaError_t cudaFreeHost(void* data) { return cudaFreeAsync(data, nullptr); }
