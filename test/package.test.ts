@@ -76,6 +76,8 @@ describe('package.json', () => {
     expect(manifest.bin).toEqual({ spexpand: './dist/bin/spexpand.js' })
     expect(manifest.files).toEqual([
       'dist',
+      '!dist/native',
+      'src/native',
       'calibration/corpora',
       'calibration/demo-model',
       'export/schema',
