@@ -10,8 +10,8 @@ import type { Generation } from '../verify/generate.ts'
 import { generateTokens } from '../verify/generate.ts'
 import type { Sampling } from '../verify/sample.ts'
 import { sampleToken } from '../verify/sample.ts'
-import type { GriffinOption } from './griffin-option.ts'
-import { openGriffin } from './griffin-option.ts'
+import type { GriffinOption } from './predict/griffin-option.ts'
+import { openGriffin } from './predict/griffin-option.ts'
 import { openDecoder, runtimeName } from './open-decoder.ts'
 
 export type GenerateOptions = {

@@ -1,6 +1,6 @@
 import type { PackedExpert } from '../mixture/expert.ts'
 import type { ValueForm } from '../mixture/values.ts'
-import type { EntangleJob, EntangleResultOf } from './entangle-jobs.ts'
+import type { EntangleJob, EntangleResultOf } from './entangle/jobs.ts'
 import type { RowStoreRef } from './rowstore.ts'
 import type { Method, Pattern } from './types.ts'
 

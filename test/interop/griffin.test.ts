@@ -7,7 +7,7 @@ import { expect, it } from 'vitest'
 import { demoModelFolder } from '../../calibration/bundled.ts'
 import { openTokenizer } from '../../src/model/tokenizer.ts'
 import { generate } from '../../src/pipeline/generate.ts'
-import { predict } from '../../src/pipeline/predict.ts'
+import { predict } from '../../src/pipeline/predict/predict.ts'
 
 /** A python with numpy; CI sets it. */
 const PYTHON = process.env['SPEXPAND_PYTHON']

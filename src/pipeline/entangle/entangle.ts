@@ -1,0 +1,53 @@
+import { existsSync } from 'node:fs'
+import { demoModelFolder } from '../../../calibration/bundled.ts'
+import type { EntangleReport, MatrixReport } from '../../entangle/types.ts'
+import { UsageError } from '../../errors.ts'
+import { openModel } from '../../model/open.ts'
+import { isArtifact, openArtifact } from '../../verify/artifact.ts'
+import { runAttention } from '../block.ts'
+import { entangleArtifact } from './artifact.ts'
+import { measureLayer } from './layer.ts'
+import type { EntangleOptions } from './options.ts'
+import { headOf, matrixReports, settingsOf } from './parts.ts'
+import { beginRun } from './run.ts'
+
+/**
+ * Measures how entangled every FF neuron of a model is (arXiv 2405.15756): WD, MD and moments of its outputs over the
+ * tokens of some text, layer by layer; one layer's outputs exist at a time. On an artifact also what expansion did.
+ * Throws UsageError for options that cannot be meant, IntegrityError when a dense model is not the artifact's, and what
+ * opening the model throws.
+ */
+export async function entangle(options: EntangleOptions): Promise<EntangleReport> {
+  const folder = options.model ?? demoModelFolder()
+  if (existsSync(folder) && isArtifact(folder)) return entangleArtifact(options, openArtifact(folder))
+  if (options.dense !== undefined || options.baseline !== undefined)
+    throw new UsageError(`--dense and --baseline belong to an artifact: ${folder} is a dense model`)
+  const settings = settingsOf(options)
+  const model = openModel(folder)
+  try {
+    const { run, windows, close } = await beginRun(model, options, settings, 1)
+    try {
+      const { layers } = model.config
+      const matrices: MatrixReport[] = []
+      let wdBound = 0
+      const notes: string[] = []
+      for (let layer = 0; layer < layers; layer++) {
+        options.onProgress?.({ stage: 'calibrate', done: layer, total: layers, block: layer, blocks: layers })
+        await runAttention(run, layer)
+        const columns = await measureLayer(run, layer)
+        wdBound = columns.bound.reduce((max, bound) => Math.max(max, bound), wdBound)
+        if (columns.recounted) notes.push(recountNote(layer))
+        matrices.push(...matrixReports(model, layer, columns, settings.top))
+      }
+      return { ...headOf(model, folder, settings, windows), kind: 'model', matrices, wdBound, notes }
+    } finally {
+      await close()
+    }
+  } finally {
+    model.close()
+  }
+}
+
+function recountNote(layer: number): string {
+  return `layer ${layer}: outputs were counted twice, because a sample misjudged how far they spread`
+}

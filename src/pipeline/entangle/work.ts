@@ -1,0 +1,260 @@
+import { coarseHistogram, histogramDistance, histogramToNormal } from '../../entangle/distance.ts'
+import { BINS } from '../../entangle/grid.ts'
+import { addCounts, countValues, momentsOf, POWERS } from '../../entangle/histogram.ts'
+import { mappingDifficulty } from '../../entangle/mapping.ts'
+import { descending } from '../../entangle/ranking.ts'
+import { unpackExpert } from '../../mixture/expert.ts'
+import type { Tensor } from '../../runtime/session.ts'
+import type { Engine } from '../engine.ts'
+import type {
+  DistanceJob,
+  DistanceResult,
+  EntangleJob,
+  MappingJob,
+  MeasureJob,
+  MeasureResult,
+  PlacementJob,
+  Placements,
+} from './jobs.ts'
+import { SHAPE } from './jobs.ts'
+import { gatherRows } from '../forward-jobs.ts'
+import type { PackedFfn } from '../jobs.ts'
+import { RowStore } from '../rowstore.ts'
+
+/** Bytes of the outputs that one run of the graph may give. */
+const RUN_BYTES = 192e6
+/** Rows of one run: a neuron's histogram is fetched once for all of them. */
+const MAX_RUN_ROWS = 8192
+
+/** Runs one of the jobs that measure neurons. */
+export async function entangleJob(engine: Engine, job: EntangleJob): Promise<unknown> {
+  switch (job.kind) {
+    case 'placement':
+      return placement(engine, job)
+    case 'mapping':
+      return mapping(engine, job)
+    case 'measure':
+      return measure(engine, job)
+    case 'distance':
+      return distance(job)
+  }
+}
+
+/** Outputs of one matrix: `data` (neurons, rows), the first neuron of the layer's numbering, and its inputs' width. */
+type Outputs = { readonly data: Float32Array; readonly first: number; readonly neurons: number; readonly rows: number }
+
+/** Calls `body` with the outputs of gate, up and down for pieces of the rows, in order. */
+async function eachRun(
+  engine: Engine,
+  job: Pick<MeasureJob, 'layer' | 'rows' | 'ffnIn'>,
+  more: readonly string[],
+  body: (outputs: Outputs[], run: { rows: Uint32Array; x: Tensor; results: Record<string, Tensor> }) => unknown,
+): Promise<void> {
+  const { hidden: d, ff } = engine.model.config
+  const session = await engine.session('measure', job.layer)
+  const perRun = Math.min(MAX_RUN_ROWS, Math.max(256, Math.floor(RUN_BYTES / (4 * (3 * ff + 2 * d)))))
+  for (let start = 0; start < job.rows.length; start += perRun) {
+    const rows = job.rows.subarray(start, start + perRun)
+    const x = matrix(gatherRows(job.ffnIn, rows, d), rows.length, d)
+    const results = await session.run({ x }, ['gate', 'up', 'down', ...more])
+    const outputs = [
+      { data: floats(results['gate']), first: 0, neurons: ff, rows: rows.length },
+      { data: floats(results['up']), first: ff, neurons: ff, rows: rows.length },
+      { data: floats(results['down']), first: 2 * ff, neurons: d, rows: rows.length },
+    ]
+    await body(outputs, { rows, x, results })
+  }
+}
+
+function neuronCount(engine: Engine): number {
+  return 2 * engine.model.config.ff + engine.model.config.hidden
+}
+
+async function placement(engine: Engine, job: PlacementJob): Promise<Placements> {
+  const count = neuronCount(engine)
+  const [sum, square] = [new Float64Array(count), new Float64Array(count)]
+  await eachRun(engine, job, [], (outputs) => {
+    for (const { data, first, neurons, rows } of outputs)
+      for (let j = 0; j < neurons; j++)
+        for (let i = j * rows, end = i + rows; i < end; i++) {
+          sum[first + j]! += data[i]!
+          square[first + j]! += data[i]! * data[i]!
+        }
+  })
+  const n = job.rows.length
+  const centre = sum.map((s) => s / n)
+  // Outputs that are constant in the sample still need a scale; any will do.
+  const scale = square.map((s, j) => Math.sqrt(Math.max(0, s / n - centre[j]! ** 2)) || 1)
+  return { centre, scale }
+}
+
+async function mapping(engine: Engine, job: MappingJob): Promise<Float64Array> {
+  const pairs = job.first.length
+  const { hidden: d, ff } = engine.model.config
+  const dy = new Float32Array(neuronCount(engine) * pairs)
+  const [inputs, intermediates] = [new Float64Array(pairs), new Float64Array(pairs)]
+  let done = 0
+  const session = engine.session('measure', job.layer)
+  for (const step = pairStep(ff, d); done < pairs; done += step) {
+    const [a, b] = [job.first.subarray(done, done + step), job.second.subarray(done, done + step)]
+    const n = a.length
+    const rows = Uint32Array.from([...a, ...b])
+    const x = gatherRows(job.ffnIn, rows, d)
+    const results = await (await session).run({ x: matrix(x, 2 * n, d) }, ['gate', 'up', 'down', 'z'])
+    const parts: [string, number, number][] = [
+      ['gate', 0, ff],
+      ['up', ff, ff],
+      ['down', 2 * ff, d],
+    ]
+    for (const [name, first, neurons] of parts) {
+      const y = floats(results[name])
+      for (let j = 0; j < neurons; j++)
+        for (let i = 0; i < n; i++) dy[(first + j) * pairs + done + i] = y[j * 2 * n + i]! - y[j * 2 * n + n + i]!
+    }
+    for (let i = 0; i < n; i++) {
+      inputs[done + i] = pairDistance(x, i * d, (n + i) * d, 1, d)
+      intermediates[done + i] = pairDistance(floats(results['z']), i, n + i, 2 * n, ff)
+    }
+  }
+  const md = new Float64Array(neuronCount(engine))
+  md.set(mappingDifficulty(dy.subarray(0, 2 * ff * pairs), inputs), 0)
+  md.set(mappingDifficulty(dy.subarray(2 * ff * pairs), intermediates), 2 * ff)
+  return md
+}
+
+function pairStep(ff: number, d: number): number {
+  return Math.min(2048, Math.max(128, Math.floor(RUN_BYTES / (8 * (3 * ff + 2 * d)))))
+}
+
+/** Euclidean distance of two vectors of `length` numbers that lie `stride` apart. */
+function pairDistance(data: Float32Array, a: number, b: number, stride: number, length: number): number {
+  let sum = 0
+  for (let k = 0; k < length; k++) sum += (data[a + k * stride]! - data[b + k * stride]!) ** 2
+  return Math.sqrt(sum)
+}
+
+async function measure(engine: Engine, job: MeasureJob): Promise<MeasureResult> {
+  const count = neuronCount(engine)
+  const sums = new Float64Array(count * POWERS)
+  const ignored = new Float64Array(job.pruned ? sums.length : 0)
+  const counts = new Uint32Array(job.counts)
+  const variants: { outputs: PrunedOutputs; counts: Uint32Array; squares: Float64Array }[] = []
+  for (const { ffn, counts: own } of job.pruned ?? [])
+    variants.push({
+      outputs: await prunedRunner(engine, ffn),
+      counts: new Uint32Array(own),
+      squares: new Float64Array(count),
+    })
+  const more = [...(job.hidden ? ['ffn_out'] : []), ...(job.pruned ? ['z'] : [])]
+  await eachRun(engine, job, more, async (outputs, { rows, x, results }) => {
+    for (const one of outputs) countAll(one, job.placements, counts, sums)
+    if (job.hidden) {
+      const hidden = new RowStore(job.hidden)
+      hidden.scatterAdd(rows, floats(results['ffn_out']))
+      hidden.close()
+    }
+    for (const variant of variants)
+      for (const [i, one] of (await variant.outputs(x, results['z']!, outputs)).entries()) {
+        countAll(one, job.placements, variant.counts, ignored)
+        addSquares(one, outputs[i]!, variant.squares)
+      }
+  })
+  return { sums, squaredErrors: variants.map(({ squares }) => squares) }
+}
+
+function countAll(
+  { data, first, neurons, rows }: Outputs,
+  { centre, scale }: Placements,
+  counts: Uint32Array,
+  sums: Float64Array,
+): void {
+  for (let j = 0; j < neurons; j++) {
+    const at = first + j
+    const place = { centre: centre[at]!, scale: scale[at]! }
+    countValues(data, j * rows, rows, place, counts, at * BINS, sums, at * POWERS)
+  }
+}
+
+function addSquares(pruned: Outputs, dense: Outputs, into: Float64Array): void {
+  const { data, first, neurons, rows } = pruned
+  for (let j = 0; j < neurons; j++) {
+    let sum = 0
+    for (let i = j * rows, end = i + rows; i < end; i++) sum += (data[i]! - dense.data[i]!) ** 2
+    into[first + j]! += sum
+  }
+}
+
+type PrunedOutputs = (x: Tensor, z: Tensor, like: readonly Outputs[]) => Promise<Outputs[]>
+
+/** Products of pruned matrices with the inputs of a run: gate and up with x (n, d), down with z (ff, n). */
+async function prunedRunner(engine: Engine, ffn: PackedFfn): Promise<PrunedOutputs> {
+  const { hidden: d, ff } = engine.model.config
+  const weights = [unpackExpert(ffn.gate, ff, d), unpackExpert(ffn.up, ff, d), unpackExpert(ffn.down, d, ff)]
+  const blas = await engine.blas()
+  return async (x, z, like) => {
+    const outputs: Outputs[] = []
+    for (const [i, W] of weights.entries()) {
+      const { first, neurons, rows } = like[i]!
+      const data = new Float32Array(neurons * rows)
+      const input = (i < 2 ? x.data : z.data) as Float32Array
+      await blas.gemm(neurons, rows, i < 2 ? d : ff, W, input, data, { transB: i < 2 })
+      outputs.push({ data, first, neurons, rows })
+    }
+    return outputs
+  }
+}
+
+/** No session and no weights: only the shared histograms. */
+function distance(job: DistanceJob): DistanceResult {
+  const { first, neurons, tokens, placements } = job
+  const counts = merged(job.slots, first, neurons)
+  const pruned = (job.prunedSlots ?? []).map((slots) => merged(slots, first, neurons))
+  const empty = (): Float64Array => new Float64Array(neurons)
+  const result = { wd: empty(), bound: empty(), mean: empty(), variance: empty(), kurtosis: empty() }
+  const prunedDistances = pruned.map(() => empty())
+  for (let j = 0; j < neurons; j++) {
+    const neuron = first + j
+    const place = { centre: placements.centre[neuron]!, scale: placements.scale[neuron]! }
+    const moments = momentsOf(job.sums, neuron * POWERS, tokens, place)
+    const streamed = histogramToNormal(counts, neuron * BINS, tokens, place, moments)
+    result.wd[j] = streamed.distance
+    result.bound[j] = streamed.bound
+    result.mean[j] = moments.mean
+    result.variance[j] = moments.variance
+    result.kurtosis[j] = moments.kurtosis
+    const deviation = Math.sqrt(moments.variance)
+    const dense = { counts, n: tokens }
+    for (const [v, own] of pruned.entries())
+      prunedDistances[v]![j] = histogramDistance(dense, { counts: own, n: tokens }, neuron * BINS, place, deviation)
+  }
+  const shapes = descending(result.wd)
+    .slice(0, SHAPE.neurons)
+    .map((j) => {
+      const neuron = first + j
+      const place = { centre: placements.centre[neuron]!, scale: placements.scale[neuron]! }
+      const moments = { mean: result.mean[j]!, variance: result.variance[j]!, kurtosis: result.kurtosis[j]! }
+      const shares = coarseHistogram(counts, neuron * BINS, tokens, place, moments, SHAPE)
+      return { neuron, wd: result.wd[j]!, shares: [...shares] }
+    })
+  if (job.addTo) addCounts(new Uint32Array(job.addTo), counts, first, neurons)
+  for (const part of [counts, ...pruned]) part.fill(0, first * BINS, (first + neurons) * BINS)
+  return { ...result, shapes, prunedDistances }
+}
+
+/** The first histogram with all others added to it; those are cleared. */
+function merged(slots: readonly SharedArrayBuffer[], first: number, neurons: number): Uint32Array {
+  const [sum, ...rest] = slots.map((slot) => new Uint32Array(slot))
+  for (const part of rest) {
+    addCounts(sum!, part, first, neurons)
+    part.fill(0, first * BINS, (first + neurons) * BINS)
+  }
+  return sum!
+}
+
+function matrix(data: Float32Array, rows: number, cols: number): Tensor {
+  return { type: 'float32', dims: [rows, cols], data }
+}
+
+function floats(tensor: Tensor | undefined): Float32Array {
+  return tensor!.data as Float32Array
+}

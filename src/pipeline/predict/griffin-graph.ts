@@ -1,0 +1,129 @@
+import { FormatError, UnsupportedError } from '../../errors.ts'
+import type { Model, Node, TensorProto } from '../../formats/onnx/types.ts'
+import type { OpenedModel } from '../../model/open.ts'
+import { DTYPE_BYTES } from '../../tensor/dtype.ts'
+
+/** Output of the prompt graph with the squares of a layer's statistic, (ff). */
+export const squaresName = (layer: number): string => `griffin.${layer}`
+
+/** An ONNX message ends at 2 GiB; gathered weights lie inside it. */
+const MAX_INLINE_BYTES = 1.9e9
+
+/**
+ * A dense decoder graph that also gives GRIFFIN's statistic of the tokens of the run, one more output a layer:
+ * nothing as wide as the prompt leaves onnxruntime. Throws FormatError when a down projection is not where it should
+ * be.
+ *
+ *   z (tokens, ff) ─┬─ ReduceL2 ─ Max tiny ─┐
+ *                   └────────────────────── Div ─ ReduceSumSquare ─ griffin.{layer}
+ */
+export function promptGraph(decoder: Model, model: OpenedModel): Model {
+  const { graph } = decoder
+  const { layers, ff } = model.config
+  const nodes: Node[] = []
+  for (let layer = 0; layer < layers; layer++) {
+    const z = intermediateOf(decoder, model.tensorName('down', layer))
+    const at = `/griffin/layers.${layer}`
+    const op = (opType: string, input: string[], output: string, keepdims?: number): void => {
+      const attribute = keepdims === undefined ? [] : [{ name: 'keepdims', type: 'int' as const, i: keepdims }]
+      nodes.push({ name: `${at}/${opType}`, opType, domain: '', input, output: [output], attribute })
+    }
+    op('ReduceL2', [z, '/griffin/axis_1'], `${at}/norm`, 1)
+    // A token without activations adds nothing, as in GriffinStatistic: 0 / tiny = 0.
+    op('Max', [`${at}/norm`, '/griffin/tiny'], `${at}/divisor`)
+    op('Div', [z, `${at}/divisor`], `${at}/normed`)
+    op('ReduceSumSquare', [`${at}/normed`, '/griffin/axis_0'], squaresName(layer), 0)
+  }
+  const tiny = { name: '/griffin/tiny', type: 'float' as const, dims: [], rawData: bytesOf(Float32Array.of(1e-30)) }
+  return {
+    ...decoder,
+    graph: {
+      ...graph,
+      node: [...graph.node, ...nodes],
+      initializer: [...graph.initializer, axis(0n), axis(1n), tiny],
+      output: [
+        ...graph.output,
+        ...Array.from({ length: layers }, (_, layer) => ({
+          name: squaresName(layer),
+          type: 'float' as const,
+          shape: [ff],
+        })),
+      ],
+    },
+  }
+}
+
+/**
+ * A dense decoder graph with only some FF neurons of each layer: their rows of gate and up and columns of down are
+ * gathered once, as they are stored, into the graph itself. Throws UnsupportedError when they would not fit into it.
+ */
+export function subsetGraph(decoder: Model, model: OpenedModel, sets: readonly Int32Array[]): Model {
+  const gathered = new Map<string, TensorProto>()
+  let bytes = 0
+  const originals = new Map(decoder.graph.initializer.map((tensor) => [tensor.name, tensor]))
+  for (const [layer, set] of sets.entries())
+    for (const role of ['gate', 'up', 'down'] as const) {
+      const name = model.tensorName(role, layer)
+      const original = originals.get(name)
+      if (!original) throw new FormatError(`Cannot select neurons: the decoder graph has no weights "${name}"`)
+      const kept = role === 'down' ? gatherColumns(model, name, set) : gatherRows(model, name, set)
+      bytes += kept.byteLength
+      if (bytes > MAX_INLINE_BYTES)
+        throw new UnsupportedError(
+          `Cannot select neurons: the FF weights kept take more than ${MAX_INLINE_BYTES} bytes: lower the density`,
+        )
+      const dims = role === 'down' ? [original.dims[0]!, set.length] : [set.length, original.dims[1]!]
+      gathered.set(name, { name, type: original.type, dims, rawData: kept })
+    }
+  const { graph } = decoder
+  return {
+    ...decoder,
+    graph: {
+      ...graph,
+      initializer: graph.initializer.map((tensor) => gathered.get(tensor.name) ?? tensor),
+      valueInfo: [],
+    },
+  }
+}
+
+/** The value that goes into the product with a down matrix, behind the Cast of 16-bit weights. */
+function intermediateOf({ graph }: Model, weight: string): string {
+  const cast = graph.node.find(({ opType, input }) => opType === 'Cast' && input[0] === weight)
+  const operand = cast?.output[0] ?? weight
+  const product = graph.node.find(({ opType, input }) => opType === 'Gemm' && input[1] === operand)
+  if (!product) throw new FormatError(`Cannot measure neurons: no product of the decoder graph uses "${weight}"`)
+  return product.input[0]!
+}
+
+function gatherRows({ weights }: OpenedModel, name: string, rows: Int32Array): Uint8Array {
+  const { shape, dtype } = weights.get(name)
+  const width = shape[1]! * DTYPE_BYTES[dtype]
+  const all = weights.readBytes(name, 0, shape[0]! * width)
+  const out = new Uint8Array(rows.length * width)
+  for (const [i, row] of rows.entries()) out.set(all.subarray(row * width, (row + 1) * width), i * width)
+  return out
+}
+
+function gatherColumns({ weights }: OpenedModel, name: string, columns: Int32Array): Uint8Array {
+  const { shape, dtype } = weights.get(name)
+  const [rows, cols] = shape as [number, number]
+  const size = DTYPE_BYTES[dtype]
+  const all = weights.readBytes(name, 0, rows * cols * size)
+  const out = new Uint8Array(rows * columns.length * size)
+  let at = 0
+  for (let row = 0; row < rows; row++)
+    for (const column of columns) {
+      const from = (row * cols + column) * size
+      for (let byte = 0; byte < size; byte++) out[at++] = all[from + byte]!
+    }
+  return out
+}
+
+function axis(i: bigint): TensorProto {
+  const rawData = new Uint8Array(BigInt64Array.of(i).buffer)
+  return { name: `/griffin/axis_${i}`, type: 'int64', dims: [1], rawData }
+}
+
+function bytesOf(values: Float32Array): Uint8Array {
+  return new Uint8Array(values.buffer)
+}

@@ -1,0 +1,128 @@
+import type { OpenedModel } from '../../model/open.ts'
+import type { Quality } from '../types.ts'
+import type { Ranker, WindowStatistics } from './griffin-sets.ts'
+import { maskContinuations } from './griffin-sets.ts'
+import type { TailScorer } from './score.ts'
+import type { Walk } from './walk.ts'
+import type { WindowIds } from '../../verify/hidden.ts'
+
+/** Windows whose dense run is known, for measuring what sets of neurons cost. */
+export type GriffinBench = {
+  readonly model: OpenedModel
+  readonly walk: Walk
+  readonly scorer: TailScorer
+  readonly windows: WindowIds
+  readonly promptTokens: number
+  readonly statistics: WindowStatistics
+  /** Hidden states of the dense model before the final norm, and those that enter each layer. */
+  readonly dense: Float32Array
+  readonly layerInputs: readonly Float32Array[]
+  readonly signal?: AbortSignal
+}
+
+/** Densities that a layer of a schedule may have, falling. */
+export const SCHEDULE_DENSITIES = [1, 0.75, 0.5, 0.25] as const
+
+export type Schedule = {
+  /** Density of each layer. */
+  readonly densities: readonly number[]
+  /** Measured with all layers at their density. */
+  readonly quality: Quality
+  /** KL of each layer alone at SCHEDULE_DENSITIES[1 …], the others dense: [layer][i]. */
+  readonly layerKl: readonly (readonly number[])[]
+  /** Steps that had to be taken back because the layers together cost more than one by one. */
+  readonly undone: number
+}
+
+/** Quality behind the prompt with the given densities, neurons chosen by top-k. */
+export async function densityQuality(
+  bench: GriffinBench,
+  densities: readonly number[],
+  rank: Ranker,
+): Promise<Quality> {
+  const { walk, windows, promptTokens, statistics, scorer, dense } = bench
+  const layer = densities.findIndex((density) => density < 1)
+  const hidden =
+    layer < 0
+      ? dense
+      : await walk.run({
+          windows,
+          from: { layer, hidden: bench.layerInputs[layer]! },
+          onFf: maskContinuations(statistics, windows.sequenceLength, promptTokens, {
+            densities,
+            rank,
+            method: 'top-k',
+            seed: 0,
+          }),
+          ...(bench.signal ? { signal: bench.signal } : {}),
+        })
+  return scorer.quality(hidden, dense)
+}
+
+/**
+ * Density of every layer under a budget of KL(dense ‖ model) in nats a token: layers step down where a step costs
+ * least KL, as measured one layer at a time, until the mean density is down to `density` or the sum is at the budget.
+ * The result is measured as a whole, and steps are taken back, the last first, until it is within the budget.
+ */
+export async function scheduleDensities(
+  bench: GriffinBench,
+  rank: Ranker,
+  density: number,
+  klBudget: number,
+  onStep: (done: number, total: number) => void = () => {},
+): Promise<Schedule> {
+  const { layers } = bench.model.config
+  const layerKl = await aloneKl(bench, rank, onStep)
+  const steps = cheapestSteps(layerKl, density, klBudget)
+  for (let undone = 0; ; undone++) {
+    const densities = Array.from({ length: layers }, (_, layer) => {
+      const level = steps.filter((step) => step === layer).length
+      return SCHEDULE_DENSITIES[level]!
+    })
+    const quality = await densityQuality(bench, densities, rank)
+    if (steps.length === 0 || quality.kl! <= klBudget) return { densities, quality, layerKl, undone }
+    steps.pop()
+  }
+}
+
+async function aloneKl(
+  bench: GriffinBench,
+  rank: Ranker,
+  onStep: (done: number, total: number) => void,
+): Promise<number[][]> {
+  const { layers } = bench.model.config
+  const levels = SCHEDULE_DENSITIES.length - 1
+  const rows: number[][] = []
+  for (let layer = 0; layer < layers; layer++) {
+    const row: number[] = []
+    for (const alone of SCHEDULE_DENSITIES.slice(1)) {
+      onStep(layer * levels + row.length, layers * levels)
+      const densities = Array.from({ length: layers }, (_, l) => (l === layer ? alone : 1))
+      row.push((await densityQuality(bench, densities, rank)).kl!)
+    }
+    rows.push(row)
+  }
+  return rows
+}
+
+/**
+ * Layers in the order in which they step down by one level each: always the one whose next step adds least, while the
+ * sum of the parts stays within the budget and the mean density above the aim. All levels are equally far apart.
+ */
+export function cheapestSteps(layerKl: readonly (readonly number[])[], density: number, klBudget: number): number[] {
+  const levels = layerKl.map(() => 0)
+  const steps: number[] = []
+  const added = (layer: number): number =>
+    (layerKl[layer]![levels[layer]!] ?? Infinity) - (levels[layer] === 0 ? 0 : layerKl[layer]![levels[layer]! - 1]!)
+  let sum = 0
+  let mean = 1
+  for (;;) {
+    const next = levels.reduce((best, _, layer) => (added(layer) < added(best) ? layer : best), 0)
+    const after = mean - (1 - SCHEDULE_DENSITIES[1]) / levels.length
+    if (added(next) === Infinity || sum + added(next) > klBudget || after < density - 1e-9) return steps
+    sum += added(next)
+    mean = after
+    levels[next]!++
+    steps.push(next)
+  }
+}
