@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { basename, resolve } from 'node:path'
 import { demoModelFolder } from '../../calibration/bundled.ts'
@@ -26,7 +25,7 @@ import type { EvaluateOptions, EvaluateResult } from './types.ts'
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   const watch = stopwatch()
   const folder = options.model
-  const artifact = existsSync(folder) && isArtifact(folder) ? openArtifact(folder) : undefined
+  const artifact = isArtifact(folder) ? openArtifact(folder) : undefined
   if (!artifact && options.dense !== undefined)
     throw new UsageError(`--dense compares an artifact with its source: ${folder} is a dense model itself`)
   const threads = options.threads ?? availableParallelism()

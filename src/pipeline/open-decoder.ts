@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { denseDecoderModel } from '../../export/onnx.ts'
 import { encodeModel } from '../formats/onnx/encode.ts'
@@ -19,7 +18,7 @@ export type DecoderSource = {
 
 /** Opens the graph of an artifact or of a dense model folder. Throws FormatError when it is neither. */
 export function openDecoder(folder: string): DecoderSource {
-  if (existsSync(folder) && isArtifact(folder)) {
+  if (isArtifact(folder)) {
     openArtifact(folder)
     return { graph: readGraph(folder), source: join(folder, 'model.onnx'), folder, kind: 'artifact' }
   }

@@ -4,6 +4,7 @@ import { FormatError, IntegrityError } from '../errors.ts'
 import { closeFile, openForReading, readRange } from '../formats/bytes.ts'
 import { decodeModel } from '../formats/onnx/decode.ts'
 import type { Model } from '../formats/onnx/types.ts'
+import { settleFolder } from '../formats/replace-folder.ts'
 import { fileSha256 } from '../formats/sha256.ts'
 import type { ArtifactManifest } from './manifest.ts'
 import { readManifest } from './manifest.ts'
@@ -16,8 +17,9 @@ const MAX_GRAPH_BYTES = 2 ** 31 - 1
 /** An artifact folder whose manifest is sound and whose files are there, with the sizes it says. */
 export type Artifact = { readonly folder: string; readonly manifest: ArtifactManifest }
 
-/** Whether a folder says that it is an artifact; it may still be a broken one. */
+/** Whether a folder says that it is an artifact; it may still be a broken one. Finishes an interrupted amendment. */
 export function isArtifact(folder: string): boolean {
+  settleFolder(folder)
   return existsSync(join(folder, MANIFEST))
 }
 
@@ -26,6 +28,7 @@ export function isArtifact(folder: string): boolean {
  * Throws FormatError when the folder is no artifact, IntegrityError when a file is missing or has another size.
  */
 export function openArtifact(folder: string): Artifact {
+  settleFolder(folder)
   if (!existsSync(folder)) throw new FormatError(`Cannot open artifact ${folder}: no such folder`)
   if (!isArtifact(folder))
     throw new FormatError(

@@ -73,8 +73,9 @@ export type TensorSummary = {
  * weights. Throws FormatError when it is none of these or is not what it claims to be.
  */
 export function inspect(path: string): InspectResult {
+  if (isArtifact(path)) return inspectArtifact(path)
   if (!existsSync(path)) throw new FormatError(`Cannot inspect ${path}: no such file or folder`)
-  if (statSync(path).isDirectory()) return isArtifact(path) ? inspectArtifact(path) : inspectModel(path)
+  if (statSync(path).isDirectory()) return inspectModel(path)
   switch (extname(path)) {
     case '.safetensors':
       return { kind: 'safetensors', path, ...closing(openSafetensors(path)) }

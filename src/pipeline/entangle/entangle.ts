@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { demoModelFolder } from '../../../calibration/bundled.ts'
 import type { EntangleReport, MatrixReport } from '../../entangle/types.ts'
 import { UsageError } from '../../errors.ts'
@@ -6,6 +6,7 @@ import { openModel } from '../../model/open.ts'
 import { isArtifact, openArtifact } from '../../verify/artifact.ts'
 import { runAttention } from '../block.ts'
 import { entangleArtifact } from './artifact.ts'
+import { beginExperiments, checkExperiments } from './experiments.ts'
 import { measureLayer } from './layer.ts'
 import type { EntangleOptions } from './options.ts'
 import { headOf, matrixReports, settingsOf } from './parts.ts'
@@ -19,15 +20,23 @@ import { beginRun } from './run.ts'
  */
 export async function entangle(options: EntangleOptions): Promise<EntangleReport> {
   const folder = options.model ?? demoModelFolder()
-  if (existsSync(folder) && isArtifact(folder)) return entangleArtifact(options, openArtifact(folder))
+  if (isArtifact(folder)) {
+    if ((options.experiments ?? []).length > 0)
+      throw new UsageError(`--experiment wants a dense model: ${folder} is an artifact: give its source model`)
+    return entangleArtifact(options, openArtifact(folder))
+  }
   if (options.dense !== undefined || options.baseline !== undefined)
     throw new UsageError(`--dense and --baseline belong to an artifact: ${folder} is a dense model`)
   const settings = settingsOf(options)
   const model = openModel(folder)
   try {
-    const { run, windows, close } = await beginRun(model, options, settings, 1)
+    const { layers } = model.config
+    checkExperiments(options, layers)
+    const begun = await beginRun(model, options, settings, 1)
+    const { run, windows, close } = begun
     try {
-      const { layers } = model.config
+      const threads = options.threads ?? availableParallelism()
+      const experiments = await beginExperiments(begun, model, { ...options, top: settings.top, threads })
       const matrices: MatrixReport[] = []
       let wdBound = 0
       const notes: string[] = []
@@ -37,9 +46,19 @@ export async function entangle(options: EntangleOptions): Promise<EntangleReport
         const columns = await measureLayer(run, layer)
         wdBound = columns.bound.reduce((max, bound) => Math.max(max, bound), wdBound)
         if (columns.recounted) notes.push(recountNote(layer))
-        matrices.push(...matrixReports(model, layer, columns, settings.top))
+        const reports = matrixReports(model, layer, columns, settings.top)
+        await experiments.layer(layer, reports)
+        matrices.push(...reports)
       }
-      return { ...headOf(model, folder, settings, windows), kind: 'model', matrices, wdBound, notes }
+      const found = await experiments.finish()
+      return {
+        ...headOf(model, folder, settings, windows),
+        kind: 'model',
+        matrices,
+        ...(found ? { experiments: found } : {}),
+        wdBound,
+        notes,
+      }
     } finally {
       await close()
     }
