@@ -1,6 +1,7 @@
 // f32 products on AMX bf16 tiles. Every f32 is split into three bf16 parts, x = high + middle + low (8 + 8 + 8 bits),
 // and the products high·high, high·middle, middle·high, middle·middle, high·low and low·high are summed in f32; the
 // three left out are at most 2^-23 |a||b|. The fast form has high and middle only and three products: 3 · 2^-16 |a||b|.
+// Parts that are zero throughout a panel (bf16 weights have but a high one) are left out: the sums stay the same.
 // Numbers below 2^-110 count as zero (tiles flush bf16 subnormals).
 #include <immintrin.h>
 
@@ -80,6 +81,9 @@ inline void transpose16x16(__m512i r[16]) {
   }
 }
 
+/** Whether any of 32 bf16 is neither 0 nor -0. */
+inline bool isNotZero(__m512i bf16) { return _mm512_test_epi16_mask(bf16, _mm512_set1_epi16(0x7fff)) != 0; }
+
 inline __mmask16 firstLanes(long count) { return count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1; }
 
 /** A tile whose 16 rows lie along the source's rows: 32 k each, zeros beyond `rows` and `depth`. */
@@ -111,9 +115,11 @@ inline void tileAcross(const float* from, long stride, long columns, long depth,
 /**
  * Packs 32 rows of op(A), or 32 columns of op(B), from depth k on: kPanelStep bytes per 32 k. `along`: the source holds
  * k contiguously. Rows of a tile of A are rows of the source, those of B are pairs of k: one of the two is transposed.
+ * Returns how many parts are not zero throughout, at least one.
  */
 template <int parts>
-void packPanel(const float* from, long stride, bool along, bool isB, long count, long depth, uint8_t* to) {
+uint8_t packPanel(const float* from, long stride, bool along, bool isB, long count, long depth, uint8_t* to) {
+  __m512i middle = _mm512_setzero_si512(), low = middle;
   for (long k = 0; k < depth; k += kStep, to += kPanelStep<parts>)
     for (long half = 0; half < 2; half++) {
       Parts rows[16];
@@ -126,6 +132,10 @@ void packPanel(const float* from, long stride, bool along, bool isB, long count,
       } else {
         tileAcross(at, stride, left, depth - k, rows);
       }
+      for (const Parts& row : rows) {
+        middle = _mm512_or_si512(middle, row.middle);
+        low = _mm512_or_si512(low, row.low);
+      }
       __m512i part[16];
       for (int which = 0; which < parts; which++) {
         for (int i = 0; i < 16; i++) part[i] = which == 0 ? rows[i].high : which == 1 ? rows[i].middle : rows[i].low;
@@ -133,6 +143,8 @@ void packPanel(const float* from, long stride, bool along, bool isB, long count,
         for (int i = 0; i < 16; i++) _mm512_store_si512(to + (2 * which + half) * kTileBytes + 64 * i, part[i]);
       }
     }
+  if (parts > 2 && isNotZero(low)) return 3;
+  return parts > 1 && isNotZero(middle) ? 2 : 1;
 }
 
 inline void multiplyTiles() {
@@ -152,33 +164,34 @@ inline void loadB(const uint8_t* b) {
   _tile_loadd(7, b + kTileBytes, 64);
 }
 
-/** 32 x 32 sums over `steps` steps of k into `sums` (32, 32). */
-template <int parts>
+/** The products of part `i` of A, which is loaded, with the first parts of B; `i` + `j` < parts keeps the largest. */
+template <int parts, int ofB, int i, bool isRising>
+inline void multiplyPart(const uint8_t* b) {
+  constexpr int count = std::min(ofB, parts - i);
+  for (int step = 0; step < count; step++) {
+    // Rising passes begin with the part of B that the falling pass before them ended with.
+    if (!isRising || step > 0) loadB(b + 2 * kTileBytes * (isRising ? step : count - 1 - step));
+    multiplyTiles();
+  }
+}
+
+/** 32 x 32 sums over `steps` steps of k into `sums` (32, 32), of the parts that A and B have. */
+template <int parts, int ofA, int ofB>
 void multiplyPanels(const uint8_t* a, const uint8_t* b, long steps, float* sums) {
-  constexpr long middle = 2 * kTileBytes, low = 4 * kTileBytes;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
   for (long s = 0; s < steps; s++, a += kPanelStep<parts>, b += kPanelStep<parts>) {
     loadA(a);
-    if constexpr (parts == 3) {
-      loadB(b + low);
-      multiplyTiles();
+    multiplyPart<parts, ofB, 0, false>(b);
+    if constexpr (ofA > 2) {
+      loadA(a + 4 * kTileBytes);
+      multiplyPart<parts, ofB, 2, true>(b);
     }
-    loadB(b + middle);
-    multiplyTiles();
-    loadB(b);
-    multiplyTiles();
-    if constexpr (parts == 3) {
-      loadA(a + low);
-      multiplyTiles();
-    }
-    loadA(a + middle);
-    multiplyTiles();
-    if constexpr (parts == 3) {
-      loadB(b + middle);
-      multiplyTiles();
+    if constexpr (ofA > 1) {
+      loadA(a + 2 * kTileBytes);
+      multiplyPart<parts, ofB, 1, true>(b);
     }
   }
   _tile_stored(0, sums, kBlock * 4);
@@ -186,6 +199,16 @@ void multiplyPanels(const uint8_t* a, const uint8_t* b, long steps, float* sums)
   _tile_stored(2, sums + kTile * kBlock, kBlock * 4);
   _tile_stored(3, sums + kTile * kBlock + kTile, kBlock * 4);
 }
+
+using MultiplyPanels = void (*)(const uint8_t* a, const uint8_t* b, long steps, float* sums);
+
+/** By the parts of a panel of A and of one of B, less one. */
+template <int parts>
+constexpr MultiplyPanels kByParts[3][3] = {
+    {multiplyPanels<parts, 1, 1>, multiplyPanels<parts, 1, 2>, multiplyPanels<parts, 1, 3>},
+    {multiplyPanels<parts, 2, 1>, multiplyPanels<parts, 2, 2>, multiplyPanels<parts, 2, 3>},
+    {multiplyPanels<parts, 3, 1>, multiplyPanels<parts, 3, 2>, multiplyPanels<parts, 3, 3>},
+};
 
 /** C = alpha · sums + beta · C on a block of C that may be cut off by its edges. */
 void addBlock(const float* sums, long rows, long columns, float alpha, float beta, float* C, long ldc) {
@@ -205,6 +228,8 @@ template <int parts>
 void multiply(const Product& p) {
   constexpr long panelStep = kPanelStep<parts>;
   const long panels = divideUp(p.n, kBlock);
+  auto* partsOfB = static_cast<uint8_t*>(scratch<4>(panels));
+  uint8_t partsOfA[kRows / kBlock];
   const long stepsAtMost = std::min(kSteps, divideUp(p.k, kStep));
   auto* packedB = static_cast<uint8_t*>(scratch<0>(panels * stepsAtMost * panelStep));
   auto* packedA = static_cast<uint8_t*>(scratch<1>(divideUp(std::min(p.m, kRows), kBlock) * stepsAtMost * panelStep));
@@ -217,19 +242,22 @@ void multiply(const Product& p) {
     const float beta = k == 0 ? p.beta : 1;
     for (long j = 0; j < panels; j++) {
       const float* from = p.transB ? p.B + j * kBlock * p.ldb + k : p.B + k * p.ldb + j * kBlock;
-      packPanel<parts>(from, p.ldb, p.transB, true, p.n - j * kBlock, depth, packedB + j * steps * panelStep);
+      uint8_t* to = packedB + j * steps * panelStep;
+      partsOfB[j] = packPanel<parts>(from, p.ldb, p.transB, true, p.n - j * kBlock, depth, to);
     }
     for (long top = 0; top < p.m; top += kRows) {
       const long rows = std::min(p.m - top, kRows);
       for (long i = 0; i < rows; i += kBlock) {
         const float* from = p.transA ? p.A + k * p.lda + top + i : p.A + (top + i) * p.lda + k;
-        packPanel<parts>(from, p.lda, !p.transA, false, rows - i, depth, packedA + i / kBlock * steps * panelStep);
+        uint8_t* to = packedA + i / kBlock * steps * panelStep;
+        partsOfA[i / kBlock] = packPanel<parts>(from, p.lda, !p.transA, false, rows - i, depth, to);
       }
       for (long j = 0; j < panels; j++)
         for (long i = 0; i < rows; i += kBlock) {
           const long column = j * kBlock;
           if (p.lowerOnly && column >= top + i + kBlock) continue;
-          multiplyPanels<parts>(packedA + i / kBlock * steps * panelStep, packedB + j * steps * panelStep, steps, sums);
+          kByParts<parts>[partsOfA[i / kBlock] - 1][partsOfB[j] - 1](
+              packedA + i / kBlock * steps * panelStep, packedB + j * steps * panelStep, steps, sums);
           addBlock(sums, std::min(rows - i, kBlock), std::min(p.n - column, kBlock), p.alpha, beta,
                    p.C + (top + i) * p.ldc + column, p.ldc);
         }
