@@ -38,19 +38,16 @@ export function addCompressionOptions(command: Command): Command {
     'experts per FF layer, 1 to 256 (default: 16; 1 is plain SparseGPT)',
     whole('--experts', { min: 1, max: 256, example: '16' }),
   )
-  addPatternOptions(command)
-    .option('--method <name>', `${METHODS.join(', ')} (default: sparse-expansion)`, choice('--method', METHODS))
-    .option('--values <type>', `kept weights as ${VALUES.join(', ')} (default: f16)`, choice('--values', VALUES))
-    .option(
-      '--group-size <n>',
-      'inputs that share a scale of int8 or int4: 32, 64, 128 or 0, a whole row (default: 0 for int8, 128 for int4)',
-      whole('--group-size', { min: 0, max: 128, example: '128' }),
-    )
-    .option(
-      '--router <kind>',
-      'shared: one router per FF layer; split: the down projection has its own (default: shared)',
-      choice('--router', ['shared', 'split'] as const),
-    )
+  addPatternOptions(command).option(
+    '--method <name>',
+    `${METHODS.join(', ')} (default: sparse-expansion)`,
+    choice('--method', METHODS),
+  )
+  addValueOptions(command, 'f16').option(
+    '--router <kind>',
+    'shared: one router per FF layer; split: the down projection has its own (default: shared)',
+    choice('--router', ['shared', 'split'] as const),
+  )
   addTextOption(command, 'calibration text (default: the bundled calibration text)')
     .option('--tokens <n>', 'calibration tokens (default: 131072)', whole('--tokens', { min: 1, example: '131072' }))
     .option(
@@ -84,16 +81,34 @@ function addSolverOptions(command: Command): Command {
       'how runtimes without sparse kernels compute: stream (small memory) or fold (dense speed) (default: stream)',
       choice('--stock-body', ['stream', 'fold'] as const),
     )
-    .option(
-      '--no-native',
-      'compute with onnxruntime only, also where the native products are faster (last bits differ)',
-    )
-    .option(
-      '--memory <size>',
-      'memory for calibration matrices before they go to disk, e.g. 6G (default: a quarter)',
-      memory('--memory'),
-    )
+  addNativeOption(command).option(
+    '--memory <size>',
+    'memory for calibration matrices before they go to disk, e.g. 6G (default: a quarter)',
+    memory('--memory'),
+  )
   return addThreadsOption(command)
+}
+
+/** --values and --group-size: how kept weights are stored. */
+export function addValueOptions(command: Command, otherwise: string): Command {
+  return command
+    .option(
+      '--values <type>',
+      `kept weights as ${VALUES.join(', ')} (default: ${otherwise})`,
+      choice('--values', VALUES),
+    )
+    .option(
+      '--group-size <n>',
+      'inputs that share a scale of int8 or int4: 32, 64, 128 or 0, a whole row (default: 0 for int8, 128 for int4)',
+      whole('--group-size', { min: 0, max: 128, example: '128' }),
+    )
+}
+
+export function addNativeOption(command: Command): Command {
+  return command.option(
+    '--no-native',
+    'compute with onnxruntime only, also where the native products are faster (last bits differ)',
+  )
 }
 
 /** --sparsity or --pattern, never both. */

@@ -1,13 +1,15 @@
 import type { Command } from 'commander'
 import { UsageError } from '../../src/errors.ts'
-import type { Method, Pattern } from '../../src/index.ts'
+import type { Method, Pattern, ValueType } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { choice } from '../flags.ts'
 import {
   addDampingOption,
+  addNativeOption,
   addOutputOptions,
   addPatternOptions,
   addThreadsOption,
+  addValueOptions,
   patternOf,
   present,
 } from '../options.ts'
@@ -22,7 +24,10 @@ type Flags = {
   readonly sparsity?: number
   readonly pattern?: Pattern
   readonly method?: (typeof METHODS)[number]
+  readonly values?: ValueType
+  readonly groupSize?: number
   readonly damping?: number
+  readonly native?: boolean
   readonly threads?: number
   readonly json?: boolean
 }
@@ -31,9 +36,11 @@ const HELP = `
 Examples:
   $ spexpand prune-matrix layer.safetensors --sparsity 0.7 --out pruned.safetensors
   $ spexpand prune-matrix layer.safetensors --pattern 2:4 --damping 0.05 --out pruned.safetensors --json
+  $ spexpand prune-matrix layer.safetensors --sparsity 0.7 --values int4 --out pruned.safetensors
 
-Reads "W" (out, in) and "X" (tokens, in). Writes "W" pruned and "mask_kept", 1 where a weight was kept, and prints the
-losses tr(D H D^T) of the difference D, with H = 2/n X^T X damped and undamped.
+Reads "W" (out, in) and "X" (tokens, in). Writes "W" pruned, and rounded with --values, "mask_kept", 1 where a weight
+was kept, and "scales" of int8 and int4. Prints the losses tr(D H D^T) of the difference D, with H = 2/n X^T X damped and
+undamped; with --values also those of the same pruning without rounding.
 ${EXIT_CODES_HELP}`
 
 /** `prune-matrix`: the solver alone, on one matrix and its inputs, for checks and research. */
@@ -44,7 +51,8 @@ export function addPruneMatrixCommand(program: Command, context: Context): void 
     .argument('<file>', 'safetensors file with "W" (out, in) and "X" (tokens, in)')
     .requiredOption('-o, --out <file>', 'safetensors file to write')
     .option('--method <name>', `${METHODS.join(', ')} (default: sparsegpt)`, choice('--method', METHODS))
-  addThreadsOption(addDampingOption(addPatternOptions(command)))
+  addValueOptions(addPatternOptions(command), 'not rounded')
+  addThreadsOption(addNativeOption(addDampingOption(command)))
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((file: string, flags: Flags) => runPruneMatrix(file, flags, context))
@@ -54,9 +62,9 @@ async function runPruneMatrix(input: string, flags: Flags, context: Context): Pr
   const pattern = patternOf(flags)
   if (pattern === undefined)
     throw new UsageError('prune-matrix: got neither --sparsity nor --pattern, wanted one of them')
-  const { out, method, damping, threads } = flags
+  const { out, method, values, groupSize, damping, native, threads } = flags
   const library = await context.library()
-  const options = { input, out, pattern, method, damping, threads }
+  const options = { input, out, pattern, method, values, groupSize, damping, native, threads }
   const result = await library.pruneMatrixFile(present<Parameters<typeof library.pruneMatrixFile>[0]>(options))
   context.stdout.write(flags.json ? `${JSON.stringify(result, null, 2)}\n` : outline(result))
 }

@@ -1,7 +1,7 @@
-import { SolverError } from '../errors.ts'
 import type { Grid } from '../prune/grid.ts'
 import { gridLimit, scaleGroups } from '../prune/grid.ts'
-import { fromBf16, fromF16, toBf16, toF16 } from '../tensor/half.ts'
+import { fromHalves, halvesOf } from '../prune/halves.ts'
+import { fromF16 } from '../tensor/half.ts'
 import { BIT_POSITIONS, BYTE_POPULATION, keptCount, rowStartsOf } from './bitmask.ts'
 import type { ValueForm } from './values.ts'
 
@@ -19,10 +19,6 @@ export type PackedExpert = {
   readonly scales?: Uint16Array
 }
 
-const F16_MAX = 65504
-/** The largest finite bf16. */
-const BF16_MAX = 3.3895313892515355e38
-
 /**
  * Rounds the kept weights of W (outputs, inputs) to f16 or bf16 (nearest even) and packs them under their bitmask. A
  * kept weight may round to zero (`underflows` counts them); one beyond the range is a SolverError, `name` says where.
@@ -37,16 +33,8 @@ export function packExpert(
 ): PackedExpert & { readonly underflows: number } {
   const rowStarts = rowStartsOf(mask, outputs)
   const kept = gatherKept(W, mask, outputs, inputs)
-  const most = type === 'f16' ? F16_MAX : BF16_MAX
-  let underflows = 0
-  for (let i = 0; i < kept.length; i++) {
-    const w = Math.abs(kept[i]!)
-    if (!(w <= most))
-      throw new SolverError(`Cannot store a weight of ${name}: ${kept[i]} does not fit ${type} (at most ${most})`)
-    // bf16 has the exponents of f32: nothing but the smallest subnormal numbers is lost.
-    if (w !== 0 && w <= (type === 'f16' ? 2 ** -25 : 2 ** -134)) underflows++
-  }
-  return { mask, rowStarts, form: { type }, values: type === 'f16' ? toF16(kept) : toBf16(kept), underflows }
+  const { bits, underflows } = halvesOf(kept, type, name)
+  return { mask, rowStarts, form: { type }, values: bits, underflows }
 }
 
 /**
@@ -99,8 +87,7 @@ export function unpackExpert(packed: PackedExpert, outputs: number, inputs: numb
 }
 
 function widened({ form, values }: PackedExpert): Float32Array {
-  if (form.type === 'f16') return fromF16(values as Uint16Array)
-  return form.type === 'bf16' ? fromBf16(values as Uint16Array) : Float32Array.from(values)
+  return 'groupSize' in form ? Float32Array.from(values) : fromHalves(values as Uint16Array, form.type)
 }
 
 /** W = scale · q, exact in f32: 11 bits times at most 8. */

@@ -73,8 +73,8 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
   }
 }
 
-/** Value type and group size. */
-function valueForm({ values: type = 'f16', groupSize }: Pick<CompressOptions, 'values' | 'groupSize'>): ValueForm {
+/** Value type and group size with their defaults. Throws UsageError for those that do not exist. */
+export function valueForm({ values: type = 'f16', groupSize }: Pick<CompressOptions, 'values' | 'groupSize'>): ValueForm {
   if (!VALUE_TYPES.includes(type))
     throw new UsageError(`Unknown values '${String(type)}': use one of ${VALUE_TYPES.join(', ')}`)
   if (type === 'f16' || type === 'bf16') {

@@ -58,4 +58,18 @@ export type SolverKernels = {
     scales: number,
     limit: number,
   ): number
+  refineColumns(
+    W: number,
+    D: number,
+    DH: number,
+    moved: number,
+    rows: number,
+    ld: number,
+    H: number,
+    shift: number,
+    mask: number,
+    maskStride: number,
+    scales: number,
+    limit: number,
+  ): number
 }

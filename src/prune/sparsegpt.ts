@@ -4,6 +4,8 @@ import { Factorizer } from './factor.ts'
 import type { Grid } from './grid.ts'
 import { checkGrid } from './grid.ts'
 import { fullMask } from './mask.ts'
+import type { DampedHessian } from './refine.ts'
+import { refineWeights } from './refine.ts'
 import type { Triangular } from './operands.ts'
 import type { Pattern } from './pattern.ts'
 import { checkPattern } from './pattern.ts'
@@ -38,6 +40,8 @@ export type Factor = {
 export type PruneOptions = {
   /** Kept weights are rounded to this grid, and their errors go through H like those of pruned ones. @default none */
   readonly grid?: Grid
+  /** Passes of coordinate descent over the kept weights after the sweep (refine.ts); 0 is SparseGPT. @default 0 */
+  readonly refine?: number
   /** As in FactorOptions. @default 'W' */
   readonly name?: string
 }
@@ -58,14 +62,15 @@ export type PruneOutcome = {
 export type Solver = {
   /**
    * Factors H = 2/n · Σ x xᵀ (inputs, inputs), symmetric, row-major, not modified; the factor serves every prune() until
-   * the next call. Throws SolverError when H is not finite or no damping makes it positive definite, UsageError for a
-   * damping that is not positive.
+   * the next call, and H must stay as it is until then. Throws SolverError when H is not finite or no damping makes it
+   * positive definite, UsageError for a damping that is not positive.
    */
   factor(H: Float32Array, inputs: number, options?: FactorOptions): Promise<Factor>
   /**
    * SparseGPT (Frantar & Alistarh, arXiv 2301.00774, Algorithm 1) for W (outputs, inputs), not modified. Unstructured:
    * per block of 128 columns all weights whose score w²/U_jj² is at most that of rank ⌊count · sparsity⌋ go; n:m: per
    * row and group the n lowest, ties to the lowest column. Sparsity 0 without a grid returns W itself, bit for bit.
+   * With `refine` the kept weights move once more, so that the loss falls below that of SparseGPT.
    * Throws SolverError for weights that are not finite, ShapeError where shapes or the pattern do not fit.
    */
   prune(W: Float32Array, outputs: number, pattern: Pattern, options?: PruneOptions): Promise<PruneOutcome>
@@ -77,7 +82,7 @@ export type Solver = {
  */
 export function createSolver(blas: Blas, maxIn: number, maxOut: number): Solver {
   const factorizer = new Factorizer(blas)
-  let current: { factor: Factor; triangular: Triangular } | undefined
+  let current: Factored | undefined
   let space: Workspace | undefined
   return {
     async factor(H, inputs, options = {}) {
@@ -90,9 +95,9 @@ export function createSolver(blas: Blas, maxIn: number, maxOut: number): Solver 
       current = await climb(factorizer, H, inputs, options)
       return current.factor
     },
-    async prune(W, outputs, pattern, { name = 'W', grid } = {}) {
+    async prune(W, outputs, pattern, { name = 'W', grid, refine = 0 } = {}) {
       if (!current) throw new UsageError(`Cannot prune ${name}: factor() comes first`)
-      const { factor, triangular } = current
+      const { triangular, hessian } = current
       const { inputs } = triangular
       if (outputs > maxOut || W.length !== outputs * inputs)
         throw new ShapeError(
@@ -103,24 +108,28 @@ export function createSolver(blas: Blas, maxIn: number, maxOut: number): Solver 
       if (grid) checkGrid(grid)
       else if (pattern.kind === 'unstructured' && pattern.sparsity === 0) return keepAll(W, outputs, inputs, name)
       space = reserveWorkspace(triangular, outputs, grid, space)
-      return sweep(space, blas, triangular, W, factor.deadInputs, pattern, name)
+      return sweep(space, blas, triangular, W, hessian, pattern, { name, refine })
     },
   }
 }
+
+type Factored = { readonly factor: Factor; readonly triangular: Triangular; readonly hessian: DampedHessian }
 
 async function sweep(
   space: Workspace,
   blas: Blas,
   { groups }: Triangular,
   W: Float32Array,
-  deadInputs: Uint32Array,
+  hessian: DampedHessian,
   pattern: Pattern,
-  name: string,
+  { name, refine }: Required<Omit<PruneOptions, 'grid'>>,
 ): Promise<PruneOutcome> {
+  const { deadInputs } = hessian
   if (!loadWeights(space, W, deadInputs)) assertFinite(W, space.inputs, name)
   let loss = 0
   if (space.grid?.groupSize === 0) chooseRowScales(space, space.grid)
   for (const group of groups) loss += await sweepGroup(space, group, blas, pattern)
+  for (let pass = 0; pass < refine; pass++) loss += await refineWeights(space, blas, hessian, W)
   if (!Number.isFinite(loss)) throw new SolverError(`Cannot prune ${name}: its weights left the range of f32`)
   const scales = space.grid ? { scales: storeScales(space, space.grid, name) } : {}
   return { weights: storeWeights(space, W, deadInputs), ...packMask(space), ...scales, loss }
@@ -132,7 +141,7 @@ async function climb(
   H: Float32Array,
   inputs: number,
   { damping = 0.01, dampingMax = 1, name = 'W' }: FactorOptions,
-): Promise<{ factor: Factor; triangular: Triangular }> {
+): Promise<Factored> {
   if (!(damping > 0 && damping <= dampingMax && dampingMax < Infinity))
     throw new UsageError(`Cannot damp H by ${damping} up to ${dampingMax}: expected 0 < damping <= damping-max`)
   const { diagonal, deadInputs } = liveDiagonal(H, inputs)
@@ -145,13 +154,12 @@ async function climb(
     if (lambda > dampingMax) break
     tried.push(lambda)
     const shift = lambda * mean
-    const triangular = await factorizer.factor(
-      H,
-      inputs,
-      diagonal.map((h) => h + shift),
-    )
-    if ('groups' in triangular)
-      return { factor: { damping: lambda, shift, tried, factorizations: tried.length, deadInputs }, triangular }
+    const damped = diagonal.map((h) => h + shift)
+    const triangular = await factorizer.factor(H, inputs, damped)
+    if ('groups' in triangular) {
+      const factor = { damping: lambda, shift, tried, factorizations: tried.length, deadInputs }
+      return { factor, triangular, hessian: { H, diagonal: damped, shift, deadInputs } }
+    }
     if (rung === 0) assertFinite(H, inputs, `H of ${name}`)
     failure = `pivot ${triangular.pivot} at input ${triangular.column}`
   }

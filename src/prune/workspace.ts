@@ -88,7 +88,7 @@ export function reserveWorkspace(
   // Up to 3 rows more than inputs: the transpose works on 4 columns at a time.
   const ofSlab = {
     D: (inputs + 3) * width,
-    current: Math.min(GROUP, inputs) * width,
+    current: (Math.min(GROUP, inputs) + 3) * width,
     scores: COLUMN_BLOCK * width,
     scales: (grid ? scaleGroups(grid, inputs) : 0) * width,
   }
@@ -139,6 +139,30 @@ export function loadWeights(space: Workspace, W: Float32Array, dead: Uint32Array
     for (const j of dead) rowsOf(space, slab, slab.D, j, j + 1).fill(0)
   }
   return check === 0
+}
+
+/** Rows [0, end − begin) of `current` = columns [begin, end) of W as loadWeights() took them, for one slab. */
+export function loadColumns(
+  space: Workspace,
+  slab: Slab,
+  W: Float32Array,
+  begin: number,
+  end: number,
+  dead: Uint32Array,
+): void {
+  const { wasm, inputs, stage, stageStride } = space
+  const columns = Math.ceil((end - begin) / 4) * 4
+  for (let first = 0; first < slab.ld; first += SLICE) {
+    const rows = Math.min(SLICE, slab.ld - first)
+    const S = wasm.view(stage, rows * stageStride)
+    S.fill(0)
+    for (let i = 0; i < Math.min(rows, slab.outputs - first); i++) {
+      const row = (slab.first + first + i) * inputs
+      S.set(W.subarray(row + begin, row + end), i * stageStride)
+    }
+    wasm.exports.loadTransposed(stage, rows, columns, stageStride, slab.current + 4 * first, slab.ld)
+  }
+  for (const j of dead) if (j >= begin && j < end) rowsOf(space, slab, slab.current, j - begin, j - begin + 1).fill(0)
 }
 
 /** Ŵ = W − D (outputs, inputs), exactly 0 where D = W; inputs in `dead` are 0 as well. */

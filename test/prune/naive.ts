@@ -221,3 +221,25 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
   }
   return scale === 0 ? worst : worst / scale
 }
+
+/** Coordinate descent over kept weights (outputs, inputs), column by column, H (inputs, inputs) damped; new weights. */
+export function naiveRefine(
+  W: ArrayLike<number>,
+  pruned: ArrayLike<number>,
+  kept: Uint8Array,
+  H: ArrayLike<number>,
+  outputs: number,
+  inputs: number,
+  passes: number,
+): Float64Array {
+  const w = Float64Array.from(pruned)
+  for (let pass = 0; pass < passes; pass++)
+    for (let j = 0; j < inputs; j++)
+      for (let i = 0; i < outputs; i++) {
+        if (!kept[i * inputs + j]) continue
+        let gradient = 0
+        for (let k = 0; k < inputs; k++) gradient += (W[i * inputs + k]! - w[i * inputs + k]!) * H[k * inputs + j]!
+        w[i * inputs + j]! += gradient / H[j * inputs + j]!
+      }
+  return w
+}

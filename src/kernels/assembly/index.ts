@@ -2,6 +2,7 @@
 export * from './halves'
 export * from './lloyd'
 export * from './eliminate'
+export * from './refine'
 export * from './scales'
 export * from './select'
 export * from './transpose'

@@ -1,0 +1,113 @@
+import type { Blas } from '../tensor/blas.ts'
+import { gridLimit } from './grid.ts'
+import { COLUMN_BLOCK } from './pattern.ts'
+import { scaleRow } from './scales.ts'
+import { LEAF } from './schedule.ts'
+import type { Slab, Workspace } from './workspace.ts'
+import { loadColumns, rowsOf } from './workspace.ts'
+
+/** H as it was given (inputs, inputs), and as it was damped: `diagonal` takes the place of its own. */
+export type DampedHessian = {
+  readonly H: Float32Array
+  readonly diagonal: Float64Array
+  /** What damping added to the diagonal. */
+  readonly shift: number
+  readonly deadInputs: Uint32Array
+}
+
+/**
+ * One pass of coordinate descent (Gauss-Seidel) over the kept weights of a finished sweep: from the first column to the last,
+ * every kept weight moves to the value, or the number of its grid, with the lowest tr(D H Dᵀ), D = W − Ŵ, while all other
+ * weights stay. The sweep could only make up for an error with columns to the right of it.
+ * Returns the change of tr(D H Dᵀ), H damped: never above 0.
+ */
+export async function refineWeights(
+  space: Workspace,
+  blas: Blas,
+  hessian: DampedHessian,
+  W: Float32Array,
+): Promise<number> {
+  const { inputs } = space
+  let change = 0
+  for (let begin = 0; begin < inputs; begin += COLUMN_BLOCK) {
+    const end = Math.min(begin + COLUMN_BLOCK, inputs)
+    const leaves = leavesOf(hessian, inputs, begin, end)
+    for (const slab of space.slabs) {
+      loadColumns(space, slab, W, begin, end, hessian.deadInputs)
+      change += await refineBlock(space, slab, blas, hessian, begin, end, leaves)
+    }
+  }
+  return change
+}
+
+/** H of one leaf with itself (LEAF, LEAF), damped, and of the columns behind it in its block with it (behind, columns). */
+type Leaf = { readonly begin: number; readonly end: number; readonly own: Float32Array; readonly behind: Float32Array }
+
+async function refineBlock(
+  space: Workspace,
+  slab: Slab,
+  blas: Blas,
+  { H, shift }: DampedHessian,
+  begin: number,
+  end: number,
+  leaves: readonly Leaf[],
+): Promise<number> {
+  const { wasm, inputs, grid } = space
+  const { ld, D, current, scores: moved } = slab
+  const DH = wasm.view(space.removed, (end - begin) * ld)
+  await blas.gemm(
+    end - begin,
+    ld,
+    inputs,
+    H.subarray(begin * inputs, end * inputs),
+    rowsOf(space, slab, D, 0, inputs),
+    DH,
+  )
+  let change = 0
+  for (const leaf of leaves) {
+    const row = 4 * (leaf.begin - begin) * ld
+    const columns = leaf.end - leaf.begin
+    wasm.view(space.bins, leaf.own.length).set(leaf.own)
+    change += wasm.exports.refineColumns(
+      current + row,
+      D + 4 * leaf.begin * ld,
+      space.removed + row,
+      moved,
+      columns,
+      ld,
+      space.bins,
+      shift,
+      space.mask + 4 * (slab.first * space.maskStride + leaf.begin / LEAF),
+      space.maskStride,
+      grid ? scaleRow(slab, grid, leaf.begin) : 0,
+      grid ? gridLimit(grid) : 0,
+    )
+    if (leaf.end < end)
+      await blas.gemm(
+        end - leaf.end,
+        ld,
+        columns,
+        leaf.behind,
+        wasm.view(moved, columns * ld),
+        DH.subarray((leaf.end - begin) * ld),
+        { alpha: -1, beta: 1 },
+      )
+  }
+  return change
+}
+
+function leavesOf({ H, diagonal }: DampedHessian, inputs: number, begin: number, end: number): Leaf[] {
+  return Array.from({ length: Math.ceil((end - begin) / LEAF) }, (_, i): Leaf => {
+    const first = begin + i * LEAF
+    const last = Math.min(first + LEAF, end)
+    const own = new Float32Array(LEAF * LEAF)
+    for (let j = first; j < last; j++) {
+      own.set(H.subarray(j * inputs + first, j * inputs + last), (j - first) * LEAF)
+      own[(j - first) * (LEAF + 1)] = diagonal[j]!
+    }
+    const behind = new Float32Array((end - last) * (last - first))
+    for (let j = last; j < end; j++)
+      behind.set(H.subarray(j * inputs + first, j * inputs + last), (j - last) * (last - first))
+    return { begin: first, end: last, own, behind }
+  })
+}
