@@ -13,9 +13,14 @@ export type Gram = {
   finish(): Promise<Float32Array>
 }
 
-/** A sum of `cols` columns: in one piece where the products know how, else by panels. */
-export function createGram(blas: Blas, cols: number): Gram {
-  return blas.gram ? new WholeGram(blas.gram.bind(blas), cols) : new GramAccumulator(blas, cols)
+/**
+ * A sum of `cols` columns: in one piece where the products know how, else by panels. `rounded` allows rows to be rounded to
+ * bf16 (a relative 2^-9 of every number) where products are faster for it; S is then the exact sum of the rounded rows,
+ * so it stays positive semidefinite.
+ */
+export function createGram(blas: Blas, cols: number, rounded = false): Gram {
+  if (!blas.gram) return new GramAccumulator(blas, cols)
+  return new WholeGram((rows, n, X, S) => blas.gram!(rows, n, X, S, rounded), cols)
 }
 
 /** Rows are collected like those of the panels: every product reads and writes all of S. */

@@ -14,7 +14,9 @@ import type { GramJob, SolveJob, SolveResult } from './jobs.ts'
 /** Σ x xᵀ over the FF inputs or the intermediates of some rows. */
 export async function gram(engine: Engine, job: GramJob): Promise<Float32Array> {
   const { hidden: d, ff } = engine.model.config
-  const sum = createGram(await engine.blas(), job.source === 'inputs' ? d : ff)
+  // Rounding the intermediates to bf16 moves H by less than a thousandth of its damping, and theirs is the largest product.
+  const isFront = job.source === 'inputs'
+  const sum = createGram(await engine.blas(), isFront ? d : ff, !isFront)
   const read = job.source === 'inputs' ? inputsOf(job, d) : await intermediatesOf(engine, job)
   await eachChunk(engine, job.rows, async (rows) => sum.add(await read(rows)))
   return sum.finish()

@@ -41,7 +41,7 @@ export type NativeGemm = {
     fast: boolean,
   ): void
   /** The lower triangle of S (n, n) += Xᵀ X, X (rows, n). */
-  gram(rows: number, n: number, X: Float32Array, S: Float32Array, fast: boolean): void
+  gram(rows: number, n: number, X: Float32Array, S: Float32Array, parts: number): void
   /** gate = silu(gate) · up, element by element. */
   siluMultiply(gate: Float32Array, up: Float32Array): void
   /** What they are computed with. */

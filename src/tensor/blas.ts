@@ -22,6 +22,9 @@ export interface Blas {
     options?: GemmOptions,
   ): Promise<void>
 
-  /** The lower triangle of S (n, n) += Xᵀ X, X (rows, n); absent where there is no faster way than gemm(). */
-  gram?(rows: number, n: number, X: Float32Array, S: Float32Array): void
+  /**
+   * The lower triangle of S (n, n) += Xᵀ X, X (rows, n); absent where there is no faster way than gemm(). `rounded` allows
+   * X to be rounded to bf16 first where that is faster.
+   */
+  gram?(rows: number, n: number, X: Float32Array, S: Float32Array, rounded?: boolean): void
 }

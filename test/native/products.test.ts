@@ -26,9 +26,15 @@ it.each(ISAS)('%s: gemm() equals the triple loop in float64 for every flag and o
   expect(worst.fast).toBeLessThan(3 * 2 ** -16)
 })
 
-it.each(ISAS)('%s: gram() adds XᵀX to the lower triangle', (isa) => {
-  const worst = Number(inProcess(isa, GRAM))
-  expect(worst).toBeLessThan(3 * 2 ** -16)
+it.each(ISAS)('%s: gram() adds XᵀX to the lower triangle, of as many bf16 parts as asked for', (isa) => {
+  const worst = JSON.parse(inProcess(isa, GRAM)) as number[]
+  expect(worst[0]).toBeLessThan(isa === 'amx' ? 2 ** -7 : 1e-6)
+  expect(worst[1]).toBeLessThan(3 * 2 ** -16)
+  expect(worst[2]).toBeLessThan(1e-6)
+})
+
+it.each(ISAS)('%s: gemm() of bf16 weights has the bytes that all parts give', (isa) => {
+  expect(inProcess(isa, SHORT)).toBe('true')
 })
 
 it.each(ISAS)('%s: siluMultiply() equals x / (1 + e^-x) in float64, far tails included', (isa) => {
@@ -38,7 +44,8 @@ it.each(ISAS)('%s: siluMultiply() equals x / (1 + e^-x) in float64, far tails in
 it.skipIf(!native.found)('gemm() refuses operands of the wrong length', () => {
   const two = new Float32Array(2)
   expect(() => load().gemm(2, 2, 2, two, two, two, false, false, 1, 0, false)).toThrow(/lengths/)
-  expect(() => load().gram(2, 2, two, two, false)).toThrow(/lengths/)
+  expect(() => load().gram(2, 2, two, two, 2)).toThrow(/lengths/)
+  expect(() => load().gram(1, 2, two, new Float32Array(4), 4)).toThrow(/parts/)
 })
 
 /** Runs a script with `addon`, `random` and `print`, and returns what it printed. */
@@ -83,18 +90,33 @@ const GEMM = `
 `
 
 const GRAM = `
-  let worst = 0
-  for (const [rows, n] of [[1, 1], [3, 70], [530, 33], [40, 129]]) {
+  const worst = [0, 0, 0]
+  for (const parts of [1, 2, 3]) for (const [rows, n] of [[1, 1], [3, 70], [530, 33], [40, 129]]) {
     const X = random(rows * n), S = new Float32Array(n * n).fill(1)
-    addon.gram(rows, n, X, S, true)
+    addon.gram(rows, n, X, S, parts)
     for (let i = 0; i < n; i++) for (let j = 0; j <= i; j++) {
       let sum = 1, size = 1
       for (let r = 0; r < rows; r++) { sum += X[r * n + i] * X[r * n + j]; size += Math.abs(X[r * n + i] * X[r * n + j]) }
       const error = Math.abs(sum - S[i * n + j]) / size
-      if (!(error <= worst)) worst = error
+      if (!(error <= worst[parts - 1])) worst[parts - 1] = error
     }
   }
-  print(worst)
+  print(JSON.stringify(worst))
+`
+
+// One number with more bits, in a column of its own panel, makes every part count: the other columns must not change.
+const SHORT = `
+  const [m, n, k] = [70, 40, 600]
+  const bits = (x, mask) => { const u = new Uint32Array(x.buffer); for (let i = 0; i < u.length; i++) u[i] &= mask; return x }
+  let equal = true
+  for (const fast of [true, false]) for (const mask of [0xffff0000, 0xffffff00]) {
+    const A = random(m * k), B = bits(random(n * k), mask), C = new Float32Array(m * n), D = new Float32Array(m * n)
+    addon.gemm(m, n, k, A, B, C, false, true, 1, 0, fast)
+    for (let i = 0; i < k; i++) B[i] = 1 + 2 ** -9 + 2 ** -20
+    addon.gemm(m, n, k, A, B, D, false, true, 1, 0, fast)
+    for (let i = 0; i < m; i++) for (let j = 1; j < n; j++) if (C[i * n + j] !== D[i * n + j]) equal = false
+  }
+  print(equal)
 `
 
 const SILU = `

@@ -20,8 +20,8 @@ struct Product {
   long ldc;
   /** Only tiles that touch the lower triangle of C (the tiles on the diagonal are computed whole). */
   bool lowerOnly;
-  /** Numbers may be cut to 16 bits of mantissa where that is faster (only tiles). */
-  bool isFast;
+  /** bf16 parts of a number that count, where that is faster (only tiles): 3 is f32. */
+  int parts;
 };
 
 using Multiply = void (*)(const Product&);

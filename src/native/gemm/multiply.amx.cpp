@@ -268,6 +268,9 @@ void multiply(const Product& p) {
 
 }  // namespace
 
-void multiplyAmx(const Product& p) { p.isFast ? multiply<2>(p) : multiply<3>(p); }
+void multiplyAmx(const Product& p) {
+  if (p.parts == 1) return multiply<1>(p);
+  p.parts == 2 ? multiply<2>(p) : multiply<3>(p);
+}
 
 }  // namespace spexpand::gemm
