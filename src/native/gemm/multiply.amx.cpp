@@ -11,6 +11,7 @@
 
 #include "gemm/backend.h"
 #include "gemm/scratch.h"
+#include "kernels/transpose.avx512.h"
 
 namespace spexpand::gemm {
 
@@ -53,32 +54,6 @@ inline Parts split(__m512 first, __m512 second) {
   first = _mm512_sub_ps(first, lower(middle));
   second = _mm512_sub_ps(second, upper(middle));
   return {high, middle, (__m512i)_mm512_cvtne2ps_pbh(second, first)};
-}
-
-inline void transpose16x16(__m512i r[16]) {
-  __m512i t[16];
-  for (int i = 0; i < 8; i++) {
-    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 4; i++) {
-    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-  }
-  for (int i = 0; i < 4; i++) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-  for (int i = 0; i < 4; i++) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-  }
 }
 
 /** Whether any of 32 bf16 is neither 0 nor -0. */
@@ -139,7 +114,7 @@ uint8_t packPanel(const float* from, long stride, bool along, bool isB, long cou
       __m512i part[16];
       for (int which = 0; which < parts; which++) {
         for (int i = 0; i < 16; i++) part[i] = which == 0 ? rows[i].high : which == 1 ? rows[i].middle : rows[i].low;
-        if (along == isB) transpose16x16(part);
+        if (along == isB) avx512::transpose16x16(part);
         for (int i = 0; i < 16; i++) _mm512_store_si512(to + (2 * which + half) * kTileBytes + 64 * i, part[i]);
       }
     }
