@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import type { EntangleOptions } from '../../src/index.ts'
+import type { EntangleOptions, Experiment } from '../../src/index.ts'
 import type { Context } from '../context.ts'
-import { decimal, memory, whole } from '../flags.ts'
+import { choice, decimal, memory, repeated, whole } from '../flags.ts'
 import { addOutputOptions, addTextOption, addThreadsOption, present, textSource } from '../options.ts'
 import { progressView } from '../progress.ts'
 import { entangleReport } from '../report/entangle.ts'
@@ -17,20 +17,29 @@ type Flags = {
   readonly top?: number
   readonly dense?: string
   readonly baseline?: string
+  readonly experiment?: readonly Experiment[]
+  readonly layer?: number
+  readonly sparsity?: readonly number[]
+  readonly evalText?: readonly string[]
+  readonly windows?: number
   readonly memory?: number
   readonly threads?: number
   readonly json?: boolean
   readonly quiet?: boolean
 }
 
+const experimentOf = choice('--experiment', ['clusters', 'subset'] as const)
+const sparsityOf = decimal('--sparsity', { above: 0, below: 1, example: '0.8' })
+
 const HELP = `
 Examples:
   $ spexpand entangle --out demo-report
   $ spexpand entangle ./SmolLM2 --text my.jsonl --tokens 131072 --out smol-report
   $ spexpand entangle demo-spexpand --out mixture-report
+  $ spexpand entangle --experiment clusters --experiment subset --tokens 32768 --out controls
 
-Writes report.html (self-contained), entanglement.csv (every neuron) and entanglement.json (schema:
-export/schema/entanglement.schema.json) into --out; without it, nothing is written. --json prints entanglement.json.
+Writes report.html (self-contained), entanglement.csv (every neuron), entanglement.json (schema:
+export/schema/entanglement.schema.json) and tables of experiments into --out; without it, nothing is written. --json prints entanglement.json.
 ${EXIT_CODES_HELP}`
 
 /** `entangle`: how entangled every FF neuron is, and what expansion did to it. */
@@ -63,6 +72,23 @@ export function addEntangleCommand(program: Command, context: Context): void {
     )
     .option('--dense <folder>', 'artifact: the dense model it was made from (default: the demo model, if it was that)')
     .option('--baseline <folder>', 'artifact: one-expert artifact to compare with (default: solved on the text)')
+    .option(
+      '--experiment <name>',
+      'dense model: clusters (one layer in 1 to 16 experts) or subset (only a share of the neurons pruned); repeatable',
+      (value: string, previous: readonly Experiment[] | undefined) => [...(previous ?? []), experimentOf(value)],
+    )
+    .option('--layer <i>', 'clusters: the layer (default: 1)', whole('--layer', { min: 0, example: '1' }))
+    .option(
+      '--sparsity <share>',
+      'zeros of the rows that experiments prune; repeatable (default: subset 0.5 0.8 0.95, clusters 0.7)',
+      (value: string, previous: readonly number[] | undefined) => [...(previous ?? []), sparsityOf(value)],
+    )
+    .option('--eval-text <file>', 'subset: text for the perplexity (default: the bundled held-out text)', repeated)
+    .option(
+      '--windows <n>',
+      'subset: windows for the perplexity (default: 32)',
+      whole('--windows', { min: 2, max: 65_536, example: '32' }),
+    )
     .option('--memory <size>', 'memory for histograms, e.g. 2G (default: a quarter)', memory('--memory'))
   addTextOption(command, 'text to measure on (default: the bundled calibration text)')
   addThreadsOption(command)
@@ -72,7 +98,7 @@ export function addEntangleCommand(program: Command, context: Context): void {
 }
 
 async function runEntangle(model: string | undefined, flags: Flags, context: Context): Promise<void> {
-  const { json, quiet, out, memory: memoryBytes, text, ...same } = flags
+  const { json, quiet, out, memory: memoryBytes, text, evalText, experiment, sparsity, ...same } = flags
   const library = await context.library()
   const view = progressView(context, { quiet: quiet ?? false })
   try {
@@ -82,6 +108,9 @@ async function runEntangle(model: string | undefined, flags: Flags, context: Con
         model,
         out,
         text: textSource(text),
+        evalText: textSource(evalText, text),
+        experiments: experiment,
+        sparsities: sparsity,
         memoryBytes,
         onProgress: view.onProgress,
         signal: context.signal,

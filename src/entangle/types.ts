@@ -105,29 +105,47 @@ export type Experiments = {
   readonly subset?: SubsetExperiment
 }
 
-/** One layer expanded into 1, 2, 4 … experts: what happens to its most entangled neurons. */
+/** One layer expanded into 1, 2, 4 … experts: what happens to its most entangled neurons, and to others. */
 export type ClustersExperiment = {
   readonly layer: number
+  /** Zeros of every expert, fraction. */
   readonly sparsity: number
-  readonly rows: readonly {
-    readonly experts: number
-    readonly matrix: MatrixName
-    readonly neuron: number
-    readonly ri: number
-    readonly expertWd: number
-    readonly prunedWd: number
-  }[]
+  readonly rows: readonly ClusterRow[]
+}
+export type ClusterRow = {
+  readonly experts: number
+  /** How tokens were given to experts: by the router, or at random in groups of the same sizes. */
+  readonly grouping: 'clusters' | 'random'
+  readonly matrix: MatrixName
+  readonly neuron: number
+  /** One of the Wasserstein neurons of its matrix, or one drawn from the others. */
+  readonly group: 'wasserstein' | 'other'
+  /** Error of one expert over that of these experts, against the dense outputs. */
+  readonly ri: number
+  /** WD of the dense outputs on the tokens of each expert, weighted by their share. */
+  readonly expertWd: number
+  /** W₁ between pruned and dense outputs over all tokens, in dense standard deviations. */
+  readonly prunedWd: number
 }
 
-/** Only a share of the neurons pruned, chosen in different ways; the quality that follows. */
+/** How the neurons of a matrix that are pruned were chosen: those with the largest measure, or at random. */
+export type NeuronChoice = 'wd' | 'mean' | 'variance' | 'weight' | 'random'
+
+/** Only a share of the neurons of every FF matrix pruned, chosen in different ways; the quality that follows. */
 export type SubsetExperiment = {
+  /** Share of the neurons of a matrix that are pruned. */
   readonly top: number
   readonly densePerplexity: number
+  readonly denseStandardError: number
   readonly targets: number
-  readonly rows: readonly {
-    readonly choice: string
-    readonly sparsity: number
-    readonly perplexity: number
-    readonly standardError: number
-  }[]
+  readonly rows: readonly SubsetRow[]
+}
+export type SubsetRow = {
+  readonly choice: NeuronChoice
+  /** Zeros of the chosen rows together, fraction. */
+  readonly sparsity: number
+  readonly perplexity: number
+  readonly standardError: number
+  /** Mean KL(dense ‖ pruned), nats. */
+  readonly kl: number
 }

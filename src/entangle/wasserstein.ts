@@ -16,14 +16,24 @@ export function wassersteinToNormal(y: Numbers): number {
 
 /** (y − mean) / population standard deviation, in float64. */
 export function standardized(y: Numbers): Float64Array {
+  const { mean, deviation } = momentsOf(y)
+  const scale = 1 / deviation
+  return Float64Array.from(y, (value) => (value - mean) * scale)
+}
+
+/** Population standard deviation, in float64. */
+export function standardDeviation(y: Numbers): number {
+  return momentsOf(y).deviation
+}
+
+function momentsOf(y: Numbers): { mean: number; deviation: number } {
   const n = y.length
   let mean = 0
   for (let i = 0; i < n; i++) mean += y[i]!
   mean /= n
   let square = 0
   for (let i = 0; i < n; i++) square += (y[i]! - mean) ** 2
-  const scale = 1 / Math.sqrt(square / n)
-  return Float64Array.from(y, (value) => (value - mean) * scale)
+  return { mean, deviation: Math.sqrt(square / n) }
 }
 
 /**

@@ -38,9 +38,22 @@ export async function prunedIntermediates(engine: Engine, pruned: Pick<PackedFfn
 /** FF inputs → outputs of one expert's pruned FF layer. */
 export async function prunedFfn(engine: Engine, ffn: PackedFfn): Promise<RowMap> {
   const { hidden: d, ff } = engine.model.config
-  const gate = unpackExpert(ffn.gate, ff, d)
-  const up = unpackExpert(ffn.up, ff, d)
-  const down = unpackExpert(ffn.down, d, ff)
+  return ffnWithWeights(
+    engine,
+    unpackExpert(ffn.gate, ff, d),
+    unpackExpert(ffn.up, ff, d),
+    unpackExpert(ffn.down, d, ff),
+  )
+}
+
+/** FF inputs → outputs of the FF layer with these weights: gate and up (ff, hidden), down (hidden, ff). */
+export async function ffnWithWeights(
+  engine: Engine,
+  gate: Float32Array,
+  up: Float32Array,
+  down: Float32Array,
+): Promise<RowMap> {
+  const { hidden: d, ff } = engine.model.config
   const { native } = engine
   if (native) return async (X, rows) => native.linear(native.intermediates(X, rows, gate, up), rows, down)
   const session = await engine.session('prunedFfn')

@@ -1,4 +1,4 @@
-import type { EntangleReport, MatrixReport } from '../entangle/types.ts'
+import type { ClustersExperiment, EntangleReport, MatrixReport, SubsetExperiment } from '../entangle/types.ts'
 
 /** A cell: numbers with six digits, empty where there is none; text quoted where it must be. */
 export type Cell = string | number
@@ -31,6 +31,22 @@ export function neuronsCsv(report: EntangleReport): string {
   const expanded = report.mixture !== undefined
   const titles = ['layer', 'matrix', 'neuron', ...COLUMNS, 'wasserstein', ...(expanded ? EXPANSION_COLUMNS : [])]
   return csvOf(titles, report.matrices.flatMap(neuronRows))
+}
+
+/** clusters.csv: one line per neuron, number of experts and grouping. */
+export function clustersCsv({ layer, rows }: ClustersExperiment): string {
+  const columns = ['experts', 'grouping', 'matrix', 'neuron', 'group', 'ri', 'expertWd', 'prunedWd'] as const
+  return csvOf(
+    ['layer', ...columns],
+    rows.map((row) => [layer, ...columns.map((column) => row[column])]),
+  )
+}
+
+/** subset.csv: one line per choice and share of zeros, the dense model first. */
+export function subsetCsv({ rows, densePerplexity, denseStandardError }: SubsetExperiment): string {
+  const columns = ['choice', 'sparsity', 'perplexity', 'standardError', 'kl'] as const
+  const dense = ['dense', 0, densePerplexity, denseStandardError, 0]
+  return csvOf(columns, [dense, ...rows.map((row) => columns.map((column) => row[column]))])
 }
 
 function neuronRows(matrix: MatrixReport): Cell[][] {

@@ -1,5 +1,6 @@
 import { linearFit } from '../entangle/ranking.ts'
 import type { EntangleReport } from '../entangle/types.ts'
+import { experimentFigures } from './experiment-figures.ts'
 import type { Figure } from './figure.ts'
 import { figureHtml } from './figure.ts'
 import { denseFigures } from './figures.ts'
@@ -18,20 +19,26 @@ import { count, escape, short, shown } from './text.ts'
 export function reportPage(report: EntangleReport): string {
   const dense = denseFigures(report)
   const mixture = report.mixture ? mixtureFigures(report) : []
+  const experiments = report.experiments ? experimentFigures(report.experiments) : []
   const title = `Entanglement of ${report.model}`
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>${escape(title)}</title><link rel="icon" href="data:,"><style>${STYLE}</style></head>
 <body><a class="skip" href="#neurons">To the table of neurons</a>
-<header><h1>${escape(title)}</h1>${summaryHtml(report)}${navigation([...dense, ...mixture])}</header>
+<header><h1>${escape(title)}</h1>${summaryHtml(report)}${navigation([...dense, ...mixture, ...experiments])}</header>
 <main>${facts(report)}
 <section id="figures"><h2>What is entangled</h2>${dense.map((figure) => figureHtml(figure)).join('\n')}${correlations(report)}</section>
-${mixture.length > 0 ? `<section id="expansion"><h2>What expansion did</h2>${mixture.map((figure) => figureHtml(figure)).join('\n')}</section>` : ''}
+${sectionOf('expansion', 'What expansion did', mixture)}${sectionOf('experiments', 'Experiments', experiments)}
 ${neuronTable(report)}
 ${method(report)}</main>
 <footer><p>Written by ${report.tool.name} ${escape(report.tool.version)}. Definitions: Sparse Expansion (arXiv 2405.15756).</p></footer>
 <script>${SCRIPT}</script></body></html>
 `
+}
+
+function sectionOf(id: string, title: string, figures: readonly Figure[]): string {
+  if (figures.length === 0) return ''
+  return `<section id="${id}"><h2>${title}</h2>${figures.map((figure) => figureHtml(figure)).join('\n')}</section>`
 }
 
 function summaryHtml(report: EntangleReport): string {

@@ -1,5 +1,6 @@
 import { linearFit, quantile, quantiles } from '../entangle/ranking.ts'
 import type { EntangleReport, MatrixReport } from '../entangle/types.ts'
+import { experimentFindings } from './experiment-findings.ts'
 import { MATRIX_NAMES, ofName } from './select.ts'
 import { count, share, short, shown } from './text.ts'
 
@@ -8,7 +9,11 @@ export type Summary = { readonly findings: readonly string[]; readonly advice: r
 
 /** Findings and advice of a report; every number in them is in the report. */
 export function summarize(report: EntangleReport): Summary {
-  const findings = [...entangled(report), ...(report.mixture ? expanded(report) : [])]
+  const findings = [
+    ...entangled(report),
+    ...(report.mixture ? expanded(report) : []),
+    ...(report.experiments ? experimentFindings(report.experiments) : []),
+  ]
   return { findings, advice: report.mixture ? mixtureAdvice(report) : denseAdvice(report) }
 }
 

@@ -6,6 +6,7 @@ import type { Browser, Page } from 'playwright-core'
 import { chromium } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { reportPage } from '../../src/report/page.ts'
+import { sampleExperiments } from './sample-experiments.ts'
 import { sampleReport } from './sample.ts'
 
 const CHROMIUM = [
@@ -24,7 +25,7 @@ describe.skipIf(!CHROMIUM)('report.html in Chromium', () => {
   let page: Page
 
   beforeAll(async () => {
-    writeFileSync(join(folder, 'report.html'), reportPage(sampleReport(true)))
+    writeFileSync(join(folder, 'report.html'), reportPage({ ...sampleReport(true), experiments: sampleExperiments() }))
     browser = await chromium.launch({ executablePath: CHROMIUM!, args: ['--no-sandbox'] })
     page = await browser.newPage()
     page.on('console', (message) => complaints.push(message.text()))

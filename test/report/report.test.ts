@@ -2,16 +2,18 @@ import { readFileSync } from 'node:fs'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { parseHTML } from 'linkedom'
 import { describe, expect, it } from 'vitest'
-import { csvOf, neuronsCsv } from '../../src/report/csv.ts'
+import { clustersCsv, csvOf, neuronsCsv, subsetCsv } from '../../src/report/csv.ts'
 import { reportJson } from '../../src/report/json.ts'
 import { reportPage } from '../../src/report/page.ts'
 import { summarize } from '../../src/report/summary.ts'
 import { shown } from '../../src/report/text.ts'
+import { sampleExperiments } from './sample-experiments.ts'
 import { sampleReport } from './sample.ts'
 
 const SCHEMA = new URL('../../export/schema/entanglement.schema.json', import.meta.url)
 const dense = sampleReport(false)
 const mixture = sampleReport(true)
+const tried = { ...dense, experiments: sampleExperiments() }
 
 /** Findings when RI is 2 ± WD. */
 function gain(sign: number): string {
@@ -46,10 +48,38 @@ describe('neuronsCsv()', () => {
   })
 })
 
+describe('clustersCsv() and subsetCsv()', () => {
+  it('have a line for every row of the experiment, the dense model first', () => {
+    const { clusters, subset } = tried.experiments
+    const [head, first, ...others] = clustersCsv(clusters!).trimEnd().split('\n')
+    expect(head).toBe('layer,experts,grouping,matrix,neuron,group,ri,expertWd,prunedWd')
+    expect(first).toBe('1,1,clusters,gate_proj,3,wasserstein,1,0.4,0.1')
+    expect(others.length).toBe(clusters!.rows.length - 1)
+    expect(subsetCsv(subset!).split('\n').slice(0, 3)).toEqual([
+      'choice,sparsity,perplexity,standardError,kl',
+      'dense,0,20,1.5,0',
+      'wd,0.5,20,1.5,0.005',
+    ])
+  })
+})
+
+describe('summarize() of experiments', () => {
+  it('says which neurons hurt most, whatever the answer', () => {
+    const { subset, ...rest } = tried.experiments
+    const findings = summarize(tried).findings.join(' ')
+    expect(findings).toContain('gate 2.00 (other neurons 1.40, random groups 1.00)')
+    expect(findings).toContain('pruning entangled neurons hurts less than pruning those of random')
+    const rows = subset!.rows.map((row) => ({ ...row, kl: row.choice === 'wd' ? 9 : row.kl }))
+    const turned = { ...tried, experiments: { ...rest, subset: { ...subset!, rows } } }
+    expect(summarize(turned).findings.join(' ')).toContain('entangled neurons are the ones that hurt when pruned')
+  })
+})
+
 describe('reportJson()', () => {
   it.each([
     ['a model', dense],
     ['an artifact', mixture],
+    ['a model with experiments', tried],
   ])('of %s follows the schema', (_, report) => {
     const validate = new Ajv2020().compile(JSON.parse(readFileSync(SCHEMA, 'utf8')) as object)
     validate(JSON.parse(reportJson(report)))

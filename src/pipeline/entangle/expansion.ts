@@ -140,7 +140,7 @@ async function countGroups(
 }
 
 /** All rows in groups of the same sizes, at random. */
-function randomGroups(groups: Groups, rows: number, seed: number): Groups {
+export function randomGroups(groups: Groups, rows: number, seed: number): Groups {
   const order = Array.from({ length: rows }, (_, i) => i)
   shuffle(order, createRng(seed))
   let at = 0

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, renameSync, statSync, writeFileSync } from 'node
 import { join } from 'node:path'
 import type { EntangleReport } from '../../entangle/types.ts'
 import { UsageError } from '../../errors.ts'
-import { neuronsCsv } from '../../report/csv.ts'
+import { clustersCsv, neuronsCsv, subsetCsv } from '../../report/csv.ts'
 import { reportJson } from '../../report/json.ts'
 import type { Summary } from '../../report/summary.ts'
 import { summarize } from '../../report/summary.ts'
@@ -10,7 +10,13 @@ import type { EntangleOptions } from './options.ts'
 import { entangle } from './entangle.ts'
 
 /** The files of a report folder. */
-export const REPORT_FILES = { json: 'entanglement.json', csv: 'entanglement.csv', page: 'report.html' } as const
+export const REPORT_FILES = {
+  json: 'entanglement.json',
+  csv: 'entanglement.csv',
+  page: 'report.html',
+  clusters: 'clusters.csv',
+  subset: 'subset.csv',
+} as const
 
 export type EntangleFilesResult = {
   readonly report: EntangleReport
@@ -32,18 +38,21 @@ export async function entangleFiles(
 }
 
 /**
- * Writes entanglement.json, entanglement.csv and report.html into `out`, each under its name only when it is whole;
- * reports that were there are replaced. Returns their paths. Throws UsageError when `out` is a file.
+ * Writes entanglement.json, entanglement.csv, report.html and the tables of experiments into `out`, each under its name
+ * only when it is whole; reports that were there are replaced. Returns their paths. Throws UsageError when `out` is a file.
  */
 export async function writeEntanglement(report: EntangleReport, out: string): Promise<string[]> {
   checkReportFolder(out)
   // Drawing loads a plotting library, which nobody else should wait for.
   const { reportPage } = await import('../../report/page.ts')
   mkdirSync(out, { recursive: true })
+  const { clusters, subset } = report.experiments ?? {}
   const files: [string, string][] = [
     [REPORT_FILES.json, reportJson(report)],
     [REPORT_FILES.csv, neuronsCsv(report)],
     [REPORT_FILES.page, reportPage(report)],
+    ...(clusters ? [[REPORT_FILES.clusters, clustersCsv(clusters)] as [string, string]] : []),
+    ...(subset ? [[REPORT_FILES.subset, subsetCsv(subset)] as [string, string]] : []),
   ]
   return files.map(([name, text]) => {
     const path = join(out, name)

@@ -1,12 +1,13 @@
 import type { PackedFfn } from '../jobs.ts'
 import type { RowStoreRef } from '../rowstore.ts'
+import type { ExperimentJob, ExperimentResultOf } from './experiment-jobs.ts'
 
 // Jobs that measure neurons. The neurons of a layer are numbered gate first, then up, then down: 2 · ff + hidden.
 
 /** Guessed centre and scale of every neuron's outputs, where its histogram lies (src/entangle/grid.ts). */
 export type Placements = { readonly centre: Float64Array; readonly scale: Float64Array }
 
-export type EntangleJob = PlacementJob | MappingJob | MeasureJob | DistanceJob
+export type EntangleJob = PlacementJob | MappingJob | MeasureJob | DistanceJob | ExperimentJob
 
 /** Mean and standard deviation of every neuron over a sample of tokens. */
 export type PlacementJob = {
@@ -78,10 +79,12 @@ export type OutputShape = { readonly neuron: number; readonly wd: number; readon
 export const SHAPE = { neurons: 4, intervals: 48, limit: 4 } as const
 
 /** What each job gives back. */
-export type EntangleResultOf<J extends EntangleJob> = J extends PlacementJob
-  ? Placements
-  : J extends MappingJob
-    ? Float64Array
-    : J extends MeasureJob
-      ? MeasureResult
-      : DistanceResult
+export type EntangleResultOf<J extends EntangleJob> = J extends ExperimentJob
+  ? ExperimentResultOf<J>
+  : J extends PlacementJob
+    ? Placements
+    : J extends MappingJob
+      ? Float64Array
+      : J extends MeasureJob
+        ? MeasureResult
+        : DistanceResult

@@ -1,5 +1,8 @@
 import type { Progress, TextSource } from '../types.ts'
 
+/** 'clusters': one layer in 1, 2, 4, 8 and 16 experts; 'subset': only a share of the neurons pruned, perplexity. */
+export type Experiment = 'clusters' | 'subset'
+
 export type EntangleOptions = {
   /** Model folder, or artifact folder. @default the embedded demo model */
   readonly model?: string
@@ -23,6 +26,19 @@ export type EntangleOptions = {
   readonly dense?: string
   /** Artifact only: a one-expert artifact of the same model to compare with. @default solved on the measured text */
   readonly baseline?: string
+  /** Dense models only: controls of the paper that are run beside the measurement. @default none */
+  readonly experiments?: readonly Experiment[]
+  /** Decoder block of the experiment 'clusters'. @default 1 (0 where there is only one), as in the paper's figure */
+  readonly layer?: number
+  /**
+   * Zeros of the pruned rows, fractions: 'subset' measures each, 'clusters' the first. @default 0.5, 0.8 and 0.95 for
+   * 'subset', 0.7 for 'clusters'
+   */
+  readonly sparsities?: readonly number[]
+  /** Text that 'subset' measures perplexity on. @default the bundled held-out text */
+  readonly evalText?: TextSource
+  /** Windows that 'subset' measures perplexity on. @default 32 */
+  readonly windows?: number
   readonly onProgress?: (progress: Progress) => void
   readonly signal?: AbortSignal
 }

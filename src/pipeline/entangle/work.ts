@@ -17,6 +17,7 @@ import type {
   Placements,
 } from './jobs.ts'
 import { SHAPE } from './jobs.ts'
+import { experimentJob } from './experiment-work.ts'
 import { gatherRows } from '../forward-jobs.ts'
 import type { PackedFfn } from '../jobs.ts'
 import { RowStore } from '../rowstore.ts'
@@ -37,6 +38,8 @@ export async function entangleJob(engine: Engine, job: EntangleJob): Promise<unk
       return measure(engine, job)
     case 'distance':
       return distance(job)
+    default:
+      return experimentJob(engine, job)
   }
 }
 

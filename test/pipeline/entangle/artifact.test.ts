@@ -75,6 +75,31 @@ describe('entangle() of an artifact', () => {
     }
   })
 
+  it('has the RI and WD by expert that an experiment of as many clusters finds, another way', async () => {
+    const { experiments } = await entangle({
+      tokens: 2048,
+      sequenceLength: 128,
+      threads: 2,
+      pairs: 128,
+      experiments: ['clusters'],
+      layer: 0,
+    })
+    const rows = experiments!.clusters!.rows.filter(({ grouping }) => grouping === 'clusters')
+    expect(new Set(rows.map(({ experts }) => experts))).toEqual(new Set([1, 2, 4, 8, 16]))
+    for (const { experts, matrix, neuron, ri, expertWd, prunedWd } of rows) {
+      const { wd, expansion } = report.matrices.find((m) => m.layer === 0 && m.matrix === matrix)!
+      if (experts === 1) {
+        expect(ri).toBe(1)
+        expect(Math.abs(expertWd - wd[neuron]!)).toBeLessThan(1e-3)
+      }
+      if (experts !== 2) continue
+      // Streamed there, exact here; f16 values in both.
+      expect(Math.abs(ri / expansion!.ri[neuron]! - 1)).toBeLessThan(2e-3)
+      expect(Math.abs(expertWd - expansion!.expertWd[neuron]!)).toBeLessThan(2e-3)
+      expect(Math.abs(prunedWd - expansion!.prunedWd[neuron]!)).toBeLessThan(2e-3)
+    }
+  }, 120_000)
+
   it('refuses a dense model that is not the source, and a baseline of several experts', async () => {
     await expect(entangle({ model: at('mixture'), baseline: at('mixture') })).rejects.toThrow('it has 2 experts')
     await expect(entangle({ baseline: at('mixture') })).rejects.toThrow('belong to an artifact')
