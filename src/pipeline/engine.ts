@@ -10,6 +10,7 @@ import {
   matMulModel,
 } from '../graph/models.ts'
 import { measureModel } from '../graph/measure.ts'
+import { withTileProducts } from '../graph/tiles.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { assertFinite, openModel } from '../model/open.ts'
 import { weightGram } from '../prune/loss.ts'
@@ -93,7 +94,12 @@ export class Engine {
     const held = this.sessions.get(kind)
     if (held?.layer === layer) return held.session
     if (held) await (await held.session).release()
-    const session = createSession(encodeModel(this.graphOf(kind, layer)), { threads: 1, folder: this.model.dataFolder })
+    const graph = this.graphOf(kind, layer)
+    const session = createSession(encodeModel(this.native ? withTileProducts(graph, true) : graph), {
+      threads: 1,
+      folder: this.model.dataFolder,
+      ...(this.native ? { provider: 'spexpand' } : {}),
+    })
     this.sessions.set(kind, { layer, session })
     return session
   }

@@ -1,7 +1,8 @@
-// RegisterCustomOps: the domain `spexpand` with one operator per combination of element types.
+// RegisterCustomOps: the domain `spexpand` with one operator per combination of element types, and `spexpand.internal`.
 #include <mutex>
 #include <new>
 
+#include "ops/dense_op.h"
 #include "ops/neuron_op.h"
 #include "ops/sparse_op.h"
 
@@ -44,6 +45,12 @@ ort::ElementType inputType(const NeuronVariant& variant, size_t index) {
 }
 
 size_t inputCount(const NeuronVariant&) { return 5; }
+
+ort::ElementType inputType(const DenseVariant& variant, size_t index) {
+  return index == 0 ? ort::kFloat : elementOf(variant.weights);
+}
+
+size_t inputCount(const DenseVariant&) { return 2; }
 
 /** The functions that onnxruntime calls, for a kernel class and its variant. */
 template <typename Kernel, typename Variant>
@@ -98,6 +105,14 @@ struct Op : ort::CustomOp {
 
 using SparseOp = Op<SparseKernel, SparseVariant>;
 using NeuronOp = Op<NeuronKernel, NeuronVariant>;
+using DenseOp = Op<DenseKernel, DenseVariant>;
+
+template <typename OpOf, size_t count>
+bool add(const ort::Api& api, ort::CustomOpDomain* domain, const OpOf (&ops)[count], Error& error) {
+  for (const OpOf& op : ops)
+    if (!took(api, api.CustomOpDomain_Add(domain, static_cast<const ort::CustomOp*>(&op)), error)) return false;
+  return true;
+}
 
 /** Every type that an artifact can hold: a type without a kernel would keep its model from loading. */
 bool addAll(const ort::Api& api, ort::CustomOpDomain* domain, Error& error) {
@@ -111,18 +126,35 @@ bool addAll(const ort::Api& api, ort::CustomOpDomain* domain, Error& error) {
       NeuronOp({false, DenseType::f32}), NeuronOp({false, DenseType::f16}), NeuronOp({false, DenseType::bf16}),
       NeuronOp({true, DenseType::f32}), NeuronOp({true, DenseType::f16}), NeuronOp({true, DenseType::bf16}),
   };
-  for (const SparseOp& op : sparse)
-    if (!took(api, api.CustomOpDomain_Add(domain, static_cast<const ort::CustomOp*>(&op)), error)) return false;
-  for (const NeuronOp& op : neuron)
-    if (!took(api, api.CustomOpDomain_Add(domain, static_cast<const ort::CustomOp*>(&op)), error)) return false;
-  return true;
+  return add(api, domain, sparse, error) && add(api, domain, neuron, error);
 }
 
-/** One domain for all sessions of an onnxruntime, which keeps pointers to it. A process may hold several of them. */
-ort::CustomOpDomain* domainOnce(const ort::Api& api, Error& error) {
+/** What graphs that are run at once may use: no artifact does. */
+bool addInternal(const ort::Api& api, ort::CustomOpDomain* domain, Error& error) {
+  static const DenseOp dense[] = {DenseOp({DenseType::f32}), DenseOp({DenseType::f16}), DenseOp({DenseType::bf16})};
+  return add(api, domain, dense, error);
+}
+
+using AddOps = bool (*)(const ort::Api& api, ort::CustomOpDomain* domain, Error& error);
+
+ort::CustomOpDomain* createDomain(const ort::Api& api, const char* name, AddOps addOps, Error& error) {
+  ort::CustomOpDomain* domain = nullptr;
+  if (!took(api, api.CreateCustomOpDomain(name, &domain), error)) return nullptr;
+  if (addOps(api, domain, error)) return domain;
+  api.ReleaseCustomOpDomain(domain);
+  return nullptr;
+}
+
+struct Domains {
+  ort::CustomOpDomain* ops;
+  ort::CustomOpDomain* internal;
+};
+
+/** The same domains for all sessions of an onnxruntime, which keeps pointers to them. A process may hold several. */
+const Domains* domainsOnce(const ort::Api& api, Error& error) {
   struct Known {
     const ort::ApiTable* table;
-    ort::CustomOpDomain* domain;
+    Domains domains;
   };
   constexpr size_t kMost = 8;
   static std::mutex mutex;
@@ -130,16 +162,14 @@ ort::CustomOpDomain* domainOnce(const ort::Api& api, Error& error) {
   static size_t count = 0;
   const std::lock_guard<std::mutex> lock(mutex);
   for (size_t i = 0; i < count; i++)
-    if (known[i].table == api.table()) return known[i].domain;
+    if (known[i].table == api.table()) return &known[i].domains;
   if (count == kMost) return fail(error, "more than %zu onnxruntimes in one process", kMost), nullptr;
-  ort::CustomOpDomain* domain = nullptr;
-  if (!took(api, api.CreateCustomOpDomain("spexpand", &domain), error)) return nullptr;
-  if (!addAll(api, domain, error)) {
-    api.ReleaseCustomOpDomain(domain);
-    return nullptr;
-  }
-  known[count++] = {api.table(), domain};
-  return domain;
+  ort::CustomOpDomain* ops = createDomain(api, "spexpand", addAll, error);
+  if (!ops) return nullptr;
+  ort::CustomOpDomain* internal = createDomain(api, "spexpand.internal", addInternal, error);
+  if (!internal) return api.ReleaseCustomOpDomain(ops), nullptr;
+  known[count] = {api.table(), {ops, internal}};
+  return &known[count++].domains;
 }
 
 }  // namespace
@@ -156,7 +186,8 @@ extern "C" SPEXPAND_EXPORT ort::Status* RegisterCustomOps(ort::SessionOptions* o
   }
   const ort::Api api(table);
   spexpand::Error error;
-  ort::CustomOpDomain* domain = spexpand::domainOnce(api, error);
-  if (!domain) return spexpand::statusOf(api, "register", "the operators of domain spexpand", error);
-  return api.AddCustomOpDomain(options, domain);
+  const spexpand::Domains* domains = spexpand::domainsOnce(api, error);
+  if (!domains) return spexpand::statusOf(api, "register", "the operators of domain spexpand", error);
+  ort::Status* status = api.AddCustomOpDomain(options, domains->ops);
+  return status ? status : api.AddCustomOpDomain(options, domains->internal);
 }
