@@ -13,6 +13,7 @@ export type CompressionFlags = {
   readonly text?: readonly string[]
   readonly method?: Method
   readonly experts?: number
+  readonly expertsProfile?: string
   readonly sparsity?: number
   readonly pattern?: Pattern
   readonly values?: ValueType
@@ -23,6 +24,7 @@ export type CompressionFlags = {
   readonly seed?: number
   readonly damping?: number
   readonly dampingMax?: number
+  readonly refine?: number
   readonly minTokensPerExpert?: number
   readonly trueSequential?: boolean
   readonly stockBody?: 'stream' | 'fold'
@@ -64,7 +66,7 @@ export function addCompressionOptions(command: Command): Command {
 }
 
 function addSolverOptions(command: Command): Command {
-  addDampingOption(command)
+  addRefineOption(addDampingOption(command), '1 for int4, else 0')
     .option(
       '--damping-max <fraction>',
       'largest damping tried when a factorisation fails (default: 1)',
@@ -131,6 +133,15 @@ export function addDampingOption(command: Command): Command {
     '--damping <fraction>',
     'damping added to H, as a fraction of mean(diag H) (default: 0.01)',
     decimal('--damping', { above: 0, example: '0.01' }),
+  )
+}
+
+/** --refine: what SparseGPT leaves undone. */
+export function addRefineOption(command: Command, otherwise: string): Command {
+  return command.option(
+    '--refine <n>',
+    `passes over the kept weights after the sweep; 0 is SparseGPT (default: ${otherwise})`,
+    whole('--refine', { min: 0, max: 100, example: '1' }),
   )
 }
 

@@ -8,6 +8,7 @@ import {
   addNativeOption,
   addOutputOptions,
   addPatternOptions,
+  addRefineOption,
   addThreadsOption,
   addValueOptions,
   patternOf,
@@ -26,6 +27,7 @@ type Flags = {
   readonly method?: (typeof METHODS)[number]
   readonly values?: ValueType
   readonly groupSize?: number
+  readonly refine?: number
   readonly damping?: number
   readonly native?: boolean
   readonly threads?: number
@@ -52,7 +54,7 @@ export function addPruneMatrixCommand(program: Command, context: Context): void 
     .requiredOption('-o, --out <file>', 'safetensors file to write')
     .option('--method <name>', `${METHODS.join(', ')} (default: sparsegpt)`, choice('--method', METHODS))
   addValueOptions(addPatternOptions(command), 'not rounded')
-  addThreadsOption(addNativeOption(addDampingOption(command)))
+  addThreadsOption(addNativeOption(addRefineOption(addDampingOption(command), '1 for int4, else 0')))
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((file: string, flags: Flags) => runPruneMatrix(file, flags, context))
@@ -62,9 +64,9 @@ async function runPruneMatrix(input: string, flags: Flags, context: Context): Pr
   const pattern = patternOf(flags)
   if (pattern === undefined)
     throw new UsageError('prune-matrix: got neither --sparsity nor --pattern, wanted one of them')
-  const { out, method, values, groupSize, damping, native, threads } = flags
+  const { out, method, values, groupSize, refine, damping, native, threads } = flags
   const library = await context.library()
-  const options = { input, out, pattern, method, values, groupSize, damping, native, threads }
+  const options = { input, out, pattern, method, values, groupSize, refine, damping, native, threads }
   const result = await library.pruneMatrixFile(present<Parameters<typeof library.pruneMatrixFile>[0]>(options))
   context.stdout.write(flags.json ? `${JSON.stringify(result, null, 2)}\n` : outline(result))
 }

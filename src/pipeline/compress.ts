@@ -15,6 +15,7 @@ import { compressionSizes } from './sizes.ts'
 import type { Resolved } from './options.ts'
 import { resolveOptions } from './options.ts'
 import { WorkerPool } from './pool.ts'
+import { layerOptions, profileDigest, profileOf, withProfile } from './profile.ts'
 import { RowStore } from './rowstore.ts'
 import type { Fingerprint } from './state.ts'
 import { RunState } from './state.ts'
@@ -30,9 +31,10 @@ import type { Windows } from '../../calibration/windows.ts'
  */
 export async function compress(options: CompressOptions): Promise<CompressResult> {
   const watch = stopwatch()
-  const resolved = resolveOptions(options)
-  const model = openModel(resolved.model)
+  const plain = resolveOptions(options)
+  const model = openModel(plain.model)
   try {
+    const resolved = withProfile(plain, profileOf(options.expertsProfile, model, plain))
     const sizes = compressionSizes(model, resolved)
     const windows = await calibrationText(model, resolved)
     watch.lap('load')
@@ -49,6 +51,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       blockFiles: blocks.map((_, layer) => state.blockFile(layer)),
       stockBody: resolved.stockBody,
       values: resolved.values,
+      ...(resolved.profile ? { profile: resolved.profile.layers } : {}),
       toolVersion: TOOL_VERSION,
       source,
       options: manifestOptions(resolved, windows),
@@ -113,7 +116,7 @@ async function runBlocks(
     let pending = 0
     while (pending < layers && state.has(pending)) pending++
     for (let layer = 0; layer < layers; layer++) {
-      options.onProgress?.({ stage: 'solve', done: 0, total: options.experts, block: layer, blocks: layers })
+      options.onProgress?.({ stage: 'solve', done: 0, total: layerOptions(options, layer).experts, block: layer, blocks: layers })
       if (layer < pending) {
         const block = state.load(layer)
         // With every block finished only the export is missing: nobody needs the hidden states.
@@ -174,6 +177,7 @@ function manifestOptions(options: Resolved, windows: Windows): Record<string, st
   return {
     method: options.method,
     experts: options.experts,
+    ...(options.profile ? { expertsProfile: profileDigest(options.profile) } : {}),
     ...(pattern.kind === 'unstructured' ? { sparsity: pattern.sparsity } : { pattern: `${pattern.n}:${pattern.m}` }),
     values: options.values.type,
     ...('groupSize' in options.values ? { groupSize: options.values.groupSize } : {}),
@@ -182,6 +186,7 @@ function manifestOptions(options: Resolved, windows: Windows): Record<string, st
     sequenceLength: options.sequenceLength,
     damping: options.damping,
     dampingMax: options.dampingMax,
+    refine: options.refine,
     minTokensPerExpert: options.minTokensPerExpert,
     trueSequential: options.trueSequential,
     stockBody: options.stockBody,

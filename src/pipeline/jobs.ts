@@ -96,6 +96,8 @@ export type SolveJob = {
   readonly method: Method
   readonly damping: number
   readonly dampingMax: number
+  /** Passes of refinement after the sweep. @default 0 */
+  readonly refine?: number
   /** For messages: 'expert 3' or 'one-expert baseline'. */
   readonly label: string
   /** false: only the errors are wanted (the one-expert baseline). */

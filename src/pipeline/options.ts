@@ -1,5 +1,6 @@
 import { availableParallelism, totalmem } from 'node:os'
 import { demoModelFolder } from '../../calibration/bundled.ts'
+import type { ExpertsProfile } from '../entangle/profile.ts'
 import { UsageError } from '../errors.ts'
 import type { ValueForm } from '../mixture/values.ts'
 import { VALUE_TYPES } from '../mixture/values.ts'
@@ -13,6 +14,8 @@ export type Resolved = Required<Pick<CompressOptions, ResolvedKey>> &
     readonly pattern: Pattern
     readonly method: Method
     readonly values: ValueForm
+    /** Experts and sparsity by layer, when a profile gives them; `experts` is the largest then. */
+    readonly profile?: ExpertsProfile
   }
 type ResolvedKey =
   | 'model'
@@ -22,6 +25,7 @@ type ResolvedKey =
   | 'sequenceLength'
   | 'damping'
   | 'dampingMax'
+  | 'refine'
   | 'minTokensPerExpert'
   | 'trueSequential'
   | 'stockBody'
@@ -33,6 +37,8 @@ type ResolvedKey =
 const METHODS: readonly Method[] = ['sparse-expansion', 'sparsegpt', 'wanda', 'magnitude']
 /** Routers and tables of experts grow with it; beyond this an expert sees too few tokens to be worth its bytes. */
 const MAX_EXPERTS = 256
+/** Passes beyond this change nothing that could be measured. */
+const MAX_REFINE = 100
 
 /** Fills in defaults and refuses values that cannot be meant. Throws UsageError naming option, got and wanted. */
 export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved {
@@ -40,6 +46,8 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
   if (!METHODS.includes(method)) throw new UsageError(`Unknown method '${method}': use one of ${METHODS.join(', ')}`)
   if (method !== 'sparse-expansion' && options.experts !== undefined && options.experts !== 1)
     throw new UsageError(`Method '${method}' has one expert by definition: got experts ${options.experts}`)
+  if (options.expertsProfile !== undefined && options.experts !== undefined)
+    throw new UsageError(`--experts ${options.experts} with --experts-profile: the profile says how many each layer has`)
   const pattern = options.pattern ?? { kind: 'unstructured', sparsity: 0.7 }
   checkPattern(pattern, pattern.kind === 'n:m' ? pattern.m : 1)
   const tokens = whole('tokens', options.tokens ?? 131_072, 1)
@@ -48,6 +56,7 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
     throw new UsageError(`--tokens ${tokens} is less than one window of --sequence-length ${sequenceLength}`)
   const damping = positive('damping', options.damping ?? 0.01)
   const dampingMax = positive('damping-max', options.dampingMax ?? Math.max(1, damping))
+  const values = valueForm(options)
   if (dampingMax < damping) throw new UsageError(`--damping-max ${dampingMax} is less than --damping ${damping}`)
   return {
     model: options.model ?? demoModelFolder(),
@@ -56,13 +65,14 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
     ...(options.signal ? { signal: options.signal } : {}),
     method,
     pattern,
-    values: valueForm(options),
+    values,
     experts: method === 'sparse-expansion' ? whole('experts', options.experts ?? 16, 1, MAX_EXPERTS) : 1,
     router: options.router ?? 'shared',
     tokens,
     sequenceLength,
     damping,
     dampingMax,
+    refine: refinement(method, values, options.refine),
     minTokensPerExpert: whole('min-tokens-per-expert', options.minTokensPerExpert ?? 1, 0),
     trueSequential: options.trueSequential ?? false,
     stockBody: options.stockBody ?? 'stream',
@@ -73,8 +83,19 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
   }
 }
 
+/** Passes of refinement. Throws UsageError for a method that has no Hessian to refine by. */
+export function refinement(method: Method, { type }: ValueForm, refine?: number): number {
+  const usesHessian = method === 'sparse-expansion' || method === 'sparsegpt'
+  if (!usesHessian && refine)
+    throw new UsageError(`--refine ${refine} with --method ${method}: only sparse-expansion and sparsegpt can refine`)
+  return whole('refine', refine ?? (usesHessian && type === 'int4' ? 1 : 0), 0, MAX_REFINE)
+}
+
 /** Value type and group size with their defaults. Throws UsageError for those that do not exist. */
-export function valueForm({ values: type = 'f16', groupSize }: Pick<CompressOptions, 'values' | 'groupSize'>): ValueForm {
+export function valueForm({
+  values: type = 'f16',
+  groupSize,
+}: Pick<CompressOptions, 'values' | 'groupSize'>): ValueForm {
   if (!VALUE_TYPES.includes(type))
     throw new UsageError(`Unknown values '${String(type)}': use one of ${VALUE_TYPES.join(', ')}`)
   if (type === 'f16' || type === 'bf16') {

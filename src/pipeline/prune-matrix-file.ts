@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { FormatError, UsageError } from '../errors.ts'
 import { openSafetensors } from '../formats/safetensors/reader.ts'
 import { writeSafetensors } from '../formats/safetensors/writer.ts'
+import type { ValueForm } from '../mixture/values.ts'
 import { gridOf } from '../mixture/values.ts'
 import { scaleGroups } from '../prune/grid.ts'
 import type { PrunedMatrix, Rounding } from '../prune/prune-matrix.ts'
@@ -12,7 +13,7 @@ import type { RawTensor } from '../tensor/dtype.ts'
 import type { Mat } from '../tensor/mat.ts'
 import { matOf } from '../tensor/mat.ts'
 import { f32 } from './files.ts'
-import { valueForm } from './options.ts'
+import { refinement, valueForm } from './options.ts'
 import type { Method, Pattern, ValueType } from './types.ts'
 
 export type PruneMatrixFileOptions = {
@@ -27,6 +28,8 @@ export type PruneMatrixFileOptions = {
   readonly values?: ValueType
   /** Inputs that share a scale, of int8 and int4: 32, 64, 128, or 0 for whole rows. @default 0 for int8, 128 for int4 */
   readonly groupSize?: number
+  /** Passes of refinement after the sweep; 0 is SparseGPT as published. @default 1 for int4, else 0 */
+  readonly refine?: number
   /** λ: λ · mean(diag H) is added to the diagonal of H. @default 0.01 */
   readonly damping?: number
   /** Largest λ that the damping ladder may reach. @default 1 */
@@ -43,6 +46,8 @@ export type PruneMatrixFileResult = {
   readonly outputs: number
   readonly inputs: number
   readonly zeros: number
+  /** Passes of refinement. */
+  readonly refine: number
   readonly lossUndamped: number
   readonly lossDamped?: number
   /** What the same pruning loses when nothing is rounded; only with `values`. */
@@ -59,7 +64,10 @@ export type PruneMatrixFileResult = {
  * or numbers were at fault.
  */
 export async function pruneMatrixFile(options: PruneMatrixFileOptions): Promise<PruneMatrixFileResult> {
-  const rounding = roundingOf(options)
+  const method = options.method ?? 'sparsegpt'
+  const form = formOf(options)
+  const rounding = form && ('groupSize' in form ? gridOf(form)! : form)
+  const refine = refinement(method, form ?? { type: 'f16' }, options.refine)
   const { W, X } = readMatrices(options.input)
   const native = (options.native ?? true) ? nativeProducts() : undefined
   const result = await pruneMatrix({
@@ -67,7 +75,8 @@ export async function pruneMatrixFile(options: PruneMatrixFileOptions): Promise<
     X,
     pattern: options.pattern,
     blas: native ?? (await createBlas(options.threads ?? availableParallelism())),
-    method: options.method ?? 'sparsegpt',
+    method,
+    refine,
     ...(rounding ? { rounding } : {}),
     ...(options.damping === undefined ? {} : { damping: options.damping }),
     ...(options.dampingMax === undefined ? {} : { dampingMax: options.dampingMax }),
@@ -79,19 +88,18 @@ export async function pruneMatrixFile(options: PruneMatrixFileOptions): Promise<
     outputs: W.rows,
     inputs: W.cols,
     zeros: result.zeros,
+    refine,
     ...losses,
     ...(result.underflows === undefined ? {} : { underflows: result.underflows }),
     products: native ? 'amx' : 'onnxruntime',
   }
 }
 
-function roundingOf(options: Pick<PruneMatrixFileOptions, 'values' | 'groupSize'>): Rounding | undefined {
-  if (options.values === undefined) {
-    if (options.groupSize === undefined) return undefined
-    throw new UsageError(`--group-size ${options.groupSize} without --values: only int8 and int4 have scales`)
-  }
-  const form = valueForm(options)
-  return 'groupSize' in form ? gridOf(form)! : form
+/** What the kept weights are rounded to, if anything. */
+function formOf(options: Pick<PruneMatrixFileOptions, 'values' | 'groupSize'>): ValueForm | undefined {
+  if (options.values !== undefined) return valueForm(options)
+  if (options.groupSize === undefined) return undefined
+  throw new UsageError(`--group-size ${options.groupSize} without --values: only int8 and int4 have scales`)
 }
 
 type Losses = Pick<

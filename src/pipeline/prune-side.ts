@@ -1,5 +1,6 @@
 import type { Run } from './block.ts'
 import type { GramJob, MatrixName, SolveResult } from './jobs.ts'
+import { layerOptions } from './profile.ts'
 import type { RowStore } from './rowstore.ts'
 import type { Groups } from './segments.ts'
 import { segmentsOf } from './segments.ts'
@@ -88,7 +89,7 @@ export class PruneSide {
   /** A single cluster is solved one matrix per job, so that every thread has something to do. */
   private async solve(sum: Float32Array, tokens: number, label: string, keep: boolean): Promise<SideResult> {
     const lists = this.groups.length > 1 && keep ? [this.matrices] : this.matrices.map((matrix) => [matrix])
-    const { pattern, values, method, damping, dampingMax } = this.run.options
+    const { pattern, values, method, damping, dampingMax, refine } = this.run.options
     const jobs = lists.map((matrices, i) =>
       this.run.runner.run({
         kind: 'solve',
@@ -102,6 +103,7 @@ export class PruneSide {
         method,
         damping,
         dampingMax,
+        refine,
         label,
         keep,
       }),

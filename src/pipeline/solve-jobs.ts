@@ -87,11 +87,11 @@ async function sparsegptOf(
   name: string,
 ): Promise<PruneOne> {
   const solver = await engine.solver()
-  const { damping, dampingMax, pattern, values } = job
+  const { damping, dampingMax, pattern, values, refine = 0 } = job
   const grid = gridOf(values)
   const factor = await solver.factor(H, inputs, { damping, dampingMax, name })
   return async (W, outputs) => {
-    const outcome = await solver.prune(W, outputs, pattern, { name, ...(grid ? { grid } : {}) })
+    const outcome = await solver.prune(W, outputs, pattern, { name, refine, ...(grid ? { grid } : {}) })
     return {
       outcome,
       loss: undampedLoss(outcome.loss, W, outcome.weights, factor, inputs),

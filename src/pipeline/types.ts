@@ -1,3 +1,4 @@
+import type { ExpertsProfile } from '../entangle/profile.ts'
 import type { Provider } from '../runtime/session.ts'
 
 /** How FF weights are removed: a share of all weights, or n zeros in every m inputs of a row. */
@@ -48,6 +49,8 @@ export type CompressOptions = {
   readonly method?: Method
   /** Experts per FF layer, 1 to 256. @default 16 */
   readonly experts?: number
+  /** A file with experts, and where wanted sparsity, by layer (docs/formats.md); instead of `experts`. */
+  readonly expertsProfile?: string
   /** @default { kind: 'unstructured', sparsity: 0.7 } */
   readonly pattern?: Pattern
   /** How kept weights are stored. The solver rounds to int8 and int4 while it prunes. @default 'f16' */
@@ -66,6 +69,11 @@ export type CompressOptions = {
   readonly dampingMax?: number
   /** An expert with fewer calibration tokens stops the run. @default 1 */
   readonly minTokensPerExpert?: number
+  /**
+   * Passes over the kept weights after the sweep, each moving every one to where the layer's error is lowest while the
+   * others stay; 0 is SparseGPT as published. @default 1 for int4, else 0
+   */
+  readonly refine?: number
   /** Calibrate down on the intermediates of the pruned gate and up instead of the dense ones. @default false */
   readonly trueSequential?: boolean
   /** Body of the portable functions in model.onnx. @default 'stream' */
@@ -164,6 +172,8 @@ export type PlanResult = {
   readonly seconds?: number
   readonly probe?: { readonly gflops: number; readonly threads: number }
   readonly tokensPerExpert: number
+  /** Experts and sparsity by layer, from --experts-profile or proposed from a report. */
+  readonly profile?: ExpertsProfile
   /** Matrices whose experts will see fewer tokens than inputs: H is singular and damping carries it. */
   readonly rankRisk: readonly string[]
   readonly warnings: readonly string[]

@@ -35,10 +35,12 @@ export function scaleGroups({ groupSize }: Pick<Grid, 'groupSize'>, inputs: numb
 /**
  * Which scales are tried. Kept weights grow while they make up for later ones, and whatever leaves the grid is clipped: 255
  * levels have room for half as much again, which measured better than any tighter scale, however small the groups.
- * 15 levels have none to spare: clipping the largest weights to be finer for the others pays.
+ * 15 levels have none to spare: where most weights are kept, clipping the largest to be finer for the many small ones pays.
+ * Of a few kept weights hardly any are small, and the search gains nothing (docs/results.md).
  */
-export function scaleSearch({ bits }: Pick<Grid, 'bits'>): ScaleSearch {
-  return bits === 8 ? { widest: 1.5, tries: 1, step: 0 } : { widest: 1, tries: 10, step: 0.05 }
+export function scaleSearch({ bits }: Pick<Grid, 'bits'>, sparsity: number): ScaleSearch {
+  if (bits === 8) return { widest: 1.5, tries: 1, step: 0 }
+  return sparsity > 0.5 ? { widest: 1, tries: 1, step: 0 } : { widest: 1, tries: 10, step: 0.05 }
 }
 
 /** f16 bits of scales that are f16 numbers already. Throws SolverError where one is too large to be one. */
@@ -71,7 +73,7 @@ export function roundToGrid(
   for (let at = 0; at < scales.length; at++) {
     const begin = Math.floor(at / groups) * inputs + (at % groups) * width
     const end = Math.min(begin + width, (Math.floor(at / groups) + 1) * inputs)
-    scales[at] = nearestScale(W.subarray(begin, end), limit, { ...scaleSearch(grid), widest: 1 })
+    scales[at] = nearestScale(W.subarray(begin, end), limit, { ...scaleSearch(grid, 0), widest: 1 })
     for (let i = begin; i < end; i++) weights[i] = onGrid(W[i]!, scales[at]!, limit)
   }
   return { weights, scales: packScales(scales, name) }

@@ -32,6 +32,8 @@ export type PruneMatrixOptions = {
   readonly damping?: number
   /** Largest λ that the damping ladder may reach. @default 1 */
   readonly dampingMax?: number
+  /** Passes of refinement after the sweep, with 'sparsegpt' only. @default 0 */
+  readonly refine?: number
   /** What is being pruned, for messages. @default 'W' */
   readonly name?: string
 }
@@ -98,11 +100,15 @@ export async function pruneMatrix(options: PruneMatrixOptions): Promise<PrunedMa
 
 /** SparseGPT: one factorisation for all that follows. */
 async function sparsegpt(options: PruneMatrixOptions, H: Float32Array): Promise<Method> {
-  const { W, pattern, blas, damping = 0.01, dampingMax = Math.max(1, damping), name = 'W' } = options
+  const { W, pattern, blas, damping = 0.01, dampingMax = Math.max(1, damping), refine = 0, name = 'W' } = options
   const solver = createSolver(blas, W.cols, W.rows)
   const factor = await solver.factor(H, W.cols, { damping, dampingMax, name })
   const prune = async (grid?: Grid): Promise<Pruned> => {
-    const { loss: _, ...pruned } = await solver.prune(W.data, W.rows, pattern, { name, ...(grid ? { grid } : {}) })
+    const { loss: _, ...pruned } = await solver.prune(W.data, W.rows, pattern, {
+      name,
+      refine,
+      ...(grid ? { grid } : {}),
+    })
     return pruned
   }
   return { prune, factor }

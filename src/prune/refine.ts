@@ -2,7 +2,7 @@ import type { Blas } from '../tensor/blas.ts'
 import { gridLimit } from './grid.ts'
 import { COLUMN_BLOCK } from './pattern.ts'
 import { scaleRow } from './scales.ts'
-import { LEAF } from './schedule.ts'
+import { GROUP, LEAF } from './schedule.ts'
 import type { Slab, Workspace } from './workspace.ts'
 import { loadColumns, rowsOf } from './workspace.ts'
 
@@ -29,12 +29,12 @@ export async function refineWeights(
 ): Promise<number> {
   const { inputs } = space
   let change = 0
-  for (let begin = 0; begin < inputs; begin += COLUMN_BLOCK) {
-    const end = Math.min(begin + COLUMN_BLOCK, inputs)
-    const leaves = leavesOf(hessian, inputs, begin, end)
+  for (let first = 0; first < inputs; first += GROUP) {
+    const last = Math.min(first + GROUP, inputs)
+    const blocks = blocksOf(hessian, inputs, first, last)
     for (const slab of space.slabs) {
-      loadColumns(space, slab, W, begin, end, hessian.deadInputs)
-      change += await refineBlock(space, slab, blas, hessian, begin, end, leaves)
+      loadColumns(space, slab, W, first, last, hessian.deadInputs)
+      for (const block of blocks) change += await refineBlock(space, slab, blas, hessian, block)
     }
   }
   return change
@@ -42,15 +42,23 @@ export async function refineWeights(
 
 /** H of one leaf with itself (LEAF, LEAF), damped, and of the columns behind it in its block with it (behind, columns). */
 type Leaf = { readonly begin: number; readonly end: number; readonly own: Float32Array; readonly behind: Float32Array }
+/** Columns [begin, end) of a group that begins at `first`: their gradients are one product. */
+type Block = { readonly first: number; readonly begin: number; readonly end: number; readonly leaves: readonly Leaf[] }
+
+function blocksOf(hessian: DampedHessian, inputs: number, first: number, last: number): Block[] {
+  return Array.from({ length: Math.ceil((last - first) / COLUMN_BLOCK) }, (_, i) => {
+    const begin = first + i * COLUMN_BLOCK
+    const end = Math.min(begin + COLUMN_BLOCK, last)
+    return { first, begin, end, leaves: leavesOf(hessian, inputs, begin, end) }
+  })
+}
 
 async function refineBlock(
   space: Workspace,
   slab: Slab,
   blas: Blas,
   { H, shift }: DampedHessian,
-  begin: number,
-  end: number,
-  leaves: readonly Leaf[],
+  { first, begin, end, leaves }: Block,
 ): Promise<number> {
   const { wasm, inputs, grid } = space
   const { ld, D, current, scores: moved } = slab
@@ -69,7 +77,7 @@ async function refineBlock(
     const columns = leaf.end - leaf.begin
     wasm.view(space.bins, leaf.own.length).set(leaf.own)
     change += wasm.exports.refineColumns(
-      current + row,
+      current + 4 * (leaf.begin - first) * ld,
       D + 4 * leaf.begin * ld,
       space.removed + row,
       moved,

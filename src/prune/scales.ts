@@ -2,7 +2,7 @@ import type { Grid } from './grid.ts'
 import { gridLimit, scaleSearch } from './grid.ts'
 import type { Group } from './operands.ts'
 import type { Pattern } from './pattern.ts'
-import { COLUMN_BLOCK } from './pattern.ts'
+import { COLUMN_BLOCK, patternSparsity } from './pattern.ts'
 import type { Slab, Workspace } from './workspace.ts'
 
 /** Address of the scales (ld) that serve a column. */
@@ -35,7 +35,7 @@ export function chooseScales(
       markHighest(W + 4 * j * ld, scores + 4 * j * ld, pattern.m, pattern.n, ld, diagonal + 4 * j)
   const cut = pattern.kind === 'n:m' ? 0.5 : threshold // markHighest scores 0 and 1
   const scales = scaleRow(slab, grid, group.begin + begin)
-  const { widest, tries, step } = scaleSearch(grid)
+  const { widest, tries, step } = scaleSearch(grid, patternSparsity(pattern))
   choose(W, scores, cut, columns, ld, diagonal, gridLimit(grid), widest, tries, step, scales)
 }
 
@@ -46,5 +46,5 @@ export function chooseScales(
 export function chooseRowScales(space: Workspace, grid: Grid): void {
   const { chooseScales: choose } = space.wasm.exports
   for (const { D, ld, scales } of space.slabs)
-    choose(D, 0, 0, space.inputs, ld, space.diagonal, gridLimit(grid), scaleSearch(grid).widest, 1, 0, scales)
+    choose(D, 0, 0, space.inputs, ld, space.diagonal, gridLimit(grid), scaleSearch(grid, 0).widest, 1, 0, scales)
 }

@@ -155,10 +155,12 @@ export function loadColumns(
   for (let first = 0; first < slab.ld; first += SLICE) {
     const rows = Math.min(SLICE, slab.ld - first)
     const S = wasm.view(stage, rows * stageStride)
-    S.fill(0)
-    for (let i = 0; i < Math.min(rows, slab.outputs - first); i++) {
+    for (let i = 0; i < rows; i++) {
+      const isPadding = first + i >= slab.outputs
       const row = (slab.first + first + i) * inputs
-      S.set(W.subarray(row + begin, row + end), i * stageStride)
+      const to = i * stageStride
+      if (!isPadding) S.set(W.subarray(row + begin, row + end), to)
+      S.fill(0, isPadding ? to : to + end - begin, to + columns)
     }
     wasm.exports.loadTransposed(stage, rows, columns, stageStride, slab.current + 4 * first, slab.ld)
   }

@@ -38,7 +38,7 @@ export function naiveSparsegpt(
   const groups = grid ? (grid.groupSize === 0 ? 1 : Math.ceil(inputs / grid.groupSize)) : 0
   const scales = new Float64Array(outputs * groups)
   if (grid?.groupSize === 0)
-    for (let i = 0; i < outputs; i++) scales[i] = naiveScale(grid, [...w.subarray(i * inputs, (i + 1) * inputs)])
+    for (let i = 0; i < outputs; i++) scales[i] = naiveScale(grid, 1, [...w.subarray(i * inputs, (i + 1) * inputs)])
   let loss = 0
   for (let i1 = 0; i1 < inputs; i1 += 128) {
     const i2 = Math.min(i1 + 128, inputs)
@@ -85,22 +85,27 @@ function naiveGroupScales(
     const mine = columns.filter((j) => guess[i * inputs + j])
     scales[i * groups + first / grid.groupSize] = naiveScale(
       grid,
+      isMostlyPruned(pattern) ? 1 : 10,
       mine.map((j) => w[i * inputs + j]!),
       mine.map((j) => 1 / U[j * inputs + j]!),
     )
   }
 }
 
-/** 8 bits: room for weights to grow; 4 bits: the candidate with the lowest weighted error, unless there are no weights. */
-function naiveScale(grid: Grid, weights: number[], importance?: number[]): number {
+/** 8 bits: room for weights to grow; 4 bits: of some candidates that with the lowest weighted error, if there are weights. */
+function naiveScale(grid: Grid, tries: number, weights: number[], importance?: number[]): number {
   const largest = Math.max(0, ...weights.map(Math.abs))
   const limit = grid.bits === 8 ? 127 : 7
   if (grid.bits === 8) return roundToF16((1.5 * largest) / limit)
   if (!importance) return roundToF16(largest / limit)
-  const candidates = Array.from({ length: 10 }, (_, t) => roundToF16(((1 - 0.05 * t) * largest) / limit))
+  const candidates = Array.from({ length: tries }, (_, t) => roundToF16(((1 - 0.05 * t) * largest) / limit))
   const error = (scale: number): number =>
     weights.reduce((sum, w, i) => sum + ((w - onGrid(w, scale, grid)) * importance[i]!) ** 2, 0)
   return candidates.reduce((best, scale) => (error(scale) < error(best) ? scale : best))
+}
+
+function isMostlyPruned(pattern: Pattern): boolean {
+  return (pattern.kind === 'n:m' ? pattern.n / pattern.m : pattern.sparsity) > 0.5
 }
 
 function onGrid(w: number, scale: number, { bits }: Grid): number {

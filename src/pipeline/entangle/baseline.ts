@@ -29,5 +29,6 @@ function solverOptions({ options }: ArtifactManifest): Omit<ExpertOptions, 'labe
     method: method === 'sparse-expansion' ? 'sparsegpt' : method,
     damping: Number(options['damping']),
     dampingMax: Number(options['dampingMax']),
+    refine: Number(options['refine'] ?? 0),
   }
 }

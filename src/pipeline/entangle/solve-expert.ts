@@ -4,7 +4,7 @@ import type { Measurement } from './layer.ts'
 
 /** What shapes a solve; the rest is as compress() has it by default. */
 export type ExpertOptions = Pick<SolveJob, 'pattern' | 'label'> &
-  Partial<Pick<SolveJob, 'values' | 'method' | 'damping' | 'dampingMax'>>
+  Partial<Pick<SolveJob, 'values' | 'method' | 'damping' | 'dampingMax' | 'refine'>>
 
 /**
  * One expert for some tokens, pruned as compress() prunes it: from the dense weights, with the H of the FF inputs (gate,
