@@ -50,6 +50,10 @@ export function addCompressionOptions(command: Command): Command {
     'shared: one router per FF layer; split: the down projection has its own (default: shared)',
     choice('--router', ['shared', 'split'] as const),
   )
+  command.option(
+    '--experts-profile <file>',
+    'experts, and sparsity, by layer instead of --experts (plan --from-report writes one)',
+  )
   addTextOption(command, 'calibration text (default: the bundled calibration text)')
     .option('--tokens <n>', 'calibration tokens (default: 131072)', whole('--tokens', { min: 1, example: '131072' }))
     .option(

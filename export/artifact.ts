@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
+import type { LayerProfile } from '../src/entangle/profile.ts'
 import { UnsupportedError } from '../src/errors.ts'
 import { writeFileWhole } from '../src/formats/bytes.ts'
 import { encodeModel } from '../src/formats/onnx/encode.ts'
@@ -31,6 +32,8 @@ export type ArtifactOptions = {
   readonly stockBody: StockBody
   /** How the block files store kept weights. @default { type: 'f16' } */
   readonly values?: ValueForm
+  /** Experts and sparsity by layer, when they were given so. */
+  readonly profile?: readonly LayerProfile[]
   readonly toolVersion: string
   readonly source: Source
   /** The options that shaped the result, `method` among them. */
@@ -65,7 +68,8 @@ export function writeArtifact(options: ArtifactOptions): Manifest {
     const sparsity = sparsityOf(model, blocks)
     const mixture: Manifest['mixture'] = {
       layers: model.config.layers,
-      experts: blocks.experts,
+      experts: Math.max(...blocks.experts),
+      ...(options.profile ? { profile: options.profile } : {}),
       router: routerKind(blocks),
       sparsity,
       values: values.type,
@@ -134,7 +138,7 @@ function shardBytesOf({ shardBytes }: ArtifactOptions): number {
 }
 
 function routerKind({ experts, splitRouter }: BlockTensors): Manifest['mixture']['router'] {
-  return experts === 1 ? 'none' : splitRouter ? 'split' : 'shared'
+  return experts.every((count) => count === 1) ? 'none' : splitRouter ? 'split' : 'shared'
 }
 
 /** All tensors of the source but the FF matrices, which the experts replace. */
@@ -158,7 +162,7 @@ function sparsityOf({ config }: OpenedModel, { experts, tensors }: BlockTensors)
   const kept = tensors
     .filter(({ name }) => name.endsWith('.experts.mask'))
     .reduce((sum, mask) => sum + keptWeights(mask, byName.get(mask.name.replace(/mask$/, 'row_offsets'))!), 0)
-  return 1 - kept / (3 * config.hidden * config.ff * config.layers * experts)
+  return 1 - kept / (3 * config.hidden * config.ff * experts.reduce((sum, count) => sum + count, 0))
 }
 
 /** Kept weights of a stack: those before its last row, and those in it. The size of `values` does not tell for int4. */

@@ -11,7 +11,8 @@ import type { TensorSource } from './shards.ts'
 
 /** What the files of finished blocks hold, checked against the model. */
 export type BlockTensors = {
-  readonly experts: number
+  /** Of every layer. */
+  readonly experts: readonly number[]
   readonly splitRouter: boolean
   readonly tensors: readonly TensorSource[]
   close(): void
@@ -30,10 +31,14 @@ export function openBlocks(model: OpenedModel, paths: readonly string[], values:
   const close = (): void => files.forEach((file) => file.close())
   try {
     for (const path of paths) files.push(openSafetensors(path))
-    const { gate, down } = ffNames(model, 0)
-    const experts = files[0]!.tensors.get(`${gate}.experts.mask`)?.shape[0] ?? 1
-    const splitRouter = files[0]!.tensors.has(`${down}.router.weight`)
-    const tensors = files.flatMap((file, layer) => blockTensors(model, file, layer, { experts, splitRouter, values }))
+    const experts = files.map((file, layer) => {
+      const { gate } = ffNames(model, layer)
+      return file.tensors.get(`${gate}.experts.mask`)?.shape[0] ?? 1
+    })
+    const splitRouter = files.some((file, layer) => file.tensors.has(`${ffNames(model, layer).down}.router.weight`))
+    const tensors = files.flatMap((file, layer) =>
+      blockTensors(model, file, layer, { experts: experts[layer]!, splitRouter, values }),
+    )
     return { experts, splitRouter, tensors, close }
   } catch (error) {
     close()
@@ -67,7 +72,8 @@ function blockTensors(
     of(`${base}.weight`, 'F32', [experts, inputs]),
     of(`${base}.bias`, 'F32', [experts]),
   ]
-  return [...stacks, ...(experts > 1 ? routerOf(router, hidden) : []), ...(splitRouter ? routerOf(downRouter, ff) : [])]
+  if (experts === 1) return stacks
+  return [...stacks, ...routerOf(router, hidden), ...(splitRouter ? routerOf(downRouter, ff) : [])]
 }
 
 /** A tensor of a block file. `undefined` in the shape is any size. */

@@ -1,3 +1,4 @@
+import type { LayerProfile } from '../src/entangle/profile.ts'
 import type { ValueType } from '../src/mixture/values.ts'
 import type { BlockStats, Fallback } from '../src/pipeline/types.ts'
 import type { StockBody } from './functions.ts'
@@ -23,7 +24,10 @@ export type Manifest = {
   readonly options: Readonly<Record<string, OptionValue>>
   readonly mixture: {
     readonly layers: number
+    /** Per FF layer; the largest number where a profile gives every layer its own. */
     readonly experts: number
+    /** Experts and sparsity by layer, when they were given so (--experts-profile). */
+    readonly profile?: readonly LayerProfile[]
     readonly router: 'none' | 'shared' | 'split'
     /** Fraction of zeros over all FF weights of all experts. */
     readonly sparsity: number

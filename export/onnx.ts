@@ -22,7 +22,8 @@ export const FINAL_HIDDEN = '/model/final_hidden'
 
 /** The sparse part of a decoder graph; without it every FF matrix is dense. */
 export type MixtureGraph = {
-  readonly experts: number
+  /** Of every layer. */
+  readonly experts: readonly number[]
   readonly splitRouter: boolean
   readonly stockBody: StockBody
   readonly values: ValueForm
@@ -55,7 +56,7 @@ export function decoderModel(options: DecoderOptions): Model {
   ])
   let hidden = b.node('/model/embed', 'Cast', [embedded], TO_FLOAT)
   const shared = positions(b, config, !fusedAttention(config))
-  const onlyExpert = mixture?.experts === 1 ? b.node('/model', 'Expand', [b.ints(0), tokenCount(b)]) : undefined
+  const onlyExpert = mixture?.experts.includes(1) ? b.node('/model', 'Expand', [b.ints(0), tokenCount(b)]) : undefined
   for (let layer = 0; layer < config.layers; layer++)
     hidden = decoderBlock(b, options, layer, hidden, shared, onlyExpert)
   const logits = head(b, options, hidden)
@@ -73,7 +74,9 @@ export function decoderModel(options: DecoderOptions): Model {
 /** The one function that all sparse products of the graph call. */
 function productFunction({ stockBody, experts, values }: MixtureGraph): FunctionDef {
   const grid = gridOf(values)
-  return grid ? sparseExpertMatMulInteger(stockBody, experts, grid) : sparseExpertMatMul(stockBody, experts)
+  // The stream body does not depend on the number; the fold body does, and is refused where layers differ.
+  const most = Math.max(...experts)
+  return grid ? sparseExpertMatMulInteger(stockBody, most, grid) : sparseExpertMatMul(stockBody, most)
 }
 
 /** The dense model as a graph over its own weight files; its external data lie in `model.dataFolder`. */
@@ -163,8 +166,8 @@ function sparseForm(
   return {
     values: mixture.values,
     metadata: (node) => mixture.metadata(layer, node),
-    ...(onlyExpert === undefined ? { router } : { onlyExpert }),
-    ...(mixture.splitRouter ? { downRouter } : {}),
+    ...(mixture.experts[layer] === 1 ? { onlyExpert: onlyExpert! } : { router }),
+    ...(mixture.splitRouter && mixture.experts[layer]! > 1 ? { downRouter } : {}),
   }
 }
 

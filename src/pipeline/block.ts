@@ -7,6 +7,7 @@ import type { Blas } from '../tensor/blas.ts'
 import type { MatrixName } from './jobs.ts'
 import type { Resolved } from './options.ts'
 import type { JobRunner } from './pool.ts'
+import { layerOptions } from './profile.ts'
 import type { Pruned } from './prune-block.ts'
 import { pruneBack, pruneFront, pruneShared } from './prune-block.ts'
 import { RowStore } from './rowstore.ts'
@@ -85,10 +86,11 @@ export async function runAttention(
  * expert and matrix, then all tokens through the pruned, routed block.
  */
 export async function compressBlock(run: Run, layer: number): Promise<FinishedBlock> {
-  const { experts: k, router: form } = run.options
+  const { experts: k } = layerOptions(run.options, layer)
+  const { router: form } = run.options
   await runAttention(run, layer)
   run.lap('attention')
-  const fit = await fitStore(run, run.ffnIn, layer * 2)
+  const fit = await fitStore(run, run.ffnIn, k, layer * 2)
   checkCoverage(run, layer, 'FF input', fit.counts)
   run.lap('cluster')
   const groups = groupsOf(fit.labels, k)
@@ -110,10 +112,10 @@ async function splitBlock(run: Run, layer: number, fit: RouterFit, groups: Group
   }))
   try {
     run.lap('prune')
-    const downFit = await fitStore(run, intermediates, layer * 2 + 1)
+    const downFit = await fitStore(run, intermediates, groups.length, layer * 2 + 1)
     checkCoverage(run, layer, 'down input', downFit.counts)
     run.lap('cluster')
-    const back = await pruneBack(run, layer, groupsOf(downFit.labels, run.options.experts), intermediates)
+    const back = await pruneBack(run, layer, groupsOf(downFit.labels, groups.length), intermediates)
     run.lap('prune')
     const pruned: Pruned = {
       experts: front.experts.map((result, e) => ({ ...result, ...back.experts[e] })),
@@ -202,7 +204,7 @@ function finished(
       ),
       ...pruned.fallbacks,
     ],
-    ...(run.options.experts > 1 ? { router: fit.router } : {}),
+    ...(counts.length > 1 ? { router: fit.router } : {}),
     ...(downFit ? { downRouter: downFit.router } : {}),
     experts: Object.fromEntries(
       MATRICES.map((matrix) => [matrix, pruned.experts.map((result) => result[matrix]!.packed!)]),
@@ -210,13 +212,13 @@ function finished(
   }
 }
 
-function fitStore(run: Run, store: RowStore, stream: number): Promise<RouterFit> {
+function fitStore(run: Run, store: RowStore, experts: number, stream: number): Promise<RouterFit> {
   const { rows, cols } = store.ref
   return fitRouter({
     rows,
     dim: cols,
     chunk: chunkReader(store),
-    experts: run.options.experts,
+    experts,
     seed: run.options.seed + 1_000_003 * stream,
     blas: run.blas,
   })

@@ -1,11 +1,14 @@
 import { basename, resolve } from 'node:path'
 import { foldPeakBytes } from '../../export/artifact.ts'
+import type { ExpertsProfile } from '../entangle/profile.ts'
+import { UsageError } from '../errors.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { openModel } from '../model/open.ts'
 import { createBlas } from '../runtime/blas.ts'
 import { freeBytes } from './disk.ts'
 import type { Resolved } from './options.ts'
 import { resolveOptions } from './options.ts'
+import { layerOptions, profileFromReport, profileOf, withProfile, writeProfile } from './profile.ts'
 import { compressionSizes } from './sizes.ts'
 import type { CompressOptions, PlanResult } from './types.ts'
 
@@ -26,11 +29,19 @@ export async function plan(
     readonly out?: string
     /** Measure this machine to estimate the time. @default true */
     readonly probe?: boolean
+    /** entanglement.json of this model: proposes experts by layer with a mean of `experts` (proposeProfile()). */
+    readonly fromReport?: string
+    /** With `fromReport`: zeros by which layers at both ends differ from the mean, a fraction. @default 0 */
+    readonly sparsitySpread?: number
+    /** With `fromReport`: file to write the profile to, for compress(). */
+    readonly profileOut?: string
   },
 ): Promise<PlanResult> {
-  const resolved = resolveOptions(options)
-  const model = openModel(resolved.model)
+  const plain = resolveOptions(options)
+  const model = openModel(plain.model)
   try {
+    const profile = planProfile(options, model, plain)
+    const resolved = withProfile(plain, profile)
     const sizes = compressionSizes(model, resolved)
     const probe = options.probe === false ? undefined : await probeMachine(resolved.threads)
     const { config } = model
@@ -56,12 +67,32 @@ export async function plan(
       peakBytes: sizes.peakBytes,
       ...(probe ? { probe, seconds: seconds(model, resolved, probe.gflops) } : {}),
       tokensPerExpert,
+      ...(profile ? { profile } : {}),
       rankRisk: rankRisk(model, tokensPerExpert),
       warnings: warnings(resolved, sizes, freeDiskBytes),
     }
   } finally {
     model.close()
   }
+}
+
+/** The profile that a report proposes, or that the options name. */
+function planProfile(
+  options: Parameters<typeof plan>[0],
+  model: OpenedModel,
+  plain: Resolved,
+): ExpertsProfile | undefined {
+  const { fromReport, sparsitySpread, profileOut, expertsProfile } = options
+  if (fromReport === undefined) {
+    if (sparsitySpread !== undefined || profileOut !== undefined)
+      throw new UsageError('--sparsity-spread and --profile-out belong to --from-report')
+    return profileOf(expertsProfile, model, plain)
+  }
+  if (expertsProfile !== undefined)
+    throw new UsageError('--from-report with --experts-profile: the profile is there already: give one of them')
+  const profile = profileFromReport(fromReport, model, plain, sparsitySpread ?? 0)
+  if (profileOut !== undefined) writeProfile(profileOut, profile)
+  return profile
 }
 
 /** Matrices whose experts see fewer tokens than inputs even if all clusters were equal: H is singular there. */
@@ -108,11 +139,16 @@ async function probeMachine(threads: number): Promise<{ gflops: number; threads:
 /** Operations of a run over the rate they reach. */
 function seconds(model: OpenedModel, options: Resolved, gflops: number): number {
   const { hidden, ff, layers, heads, kvHeads, headDim } = model.config
-  const { tokens, experts, sequenceLength } = options
+  const { tokens, sequenceLength } = options
   const attention = 2 * hidden * headDim * (2 * heads + 2 * kvHeads) + 2 * sequenceLength * heads * headDim
   const forward = tokens * (attention + 2 * 3 * hidden * ff + 2 * 2 * hidden * ff + hidden ** 2 + ff ** 2)
-  const solves = (experts + (experts > 1 ? 1 : 0)) * (solverOperations(2 * ff, hidden) + solverOperations(hidden, ff))
-  return (layers * (forward / FORWARD_EFFICIENCY + solves / SOLVER_EFFICIENCY)) / (gflops * 1e9)
+  const solve = solverOperations(2 * ff, hidden) + solverOperations(hidden, ff)
+  let solves = 0
+  for (let layer = 0; layer < layers; layer++) {
+    const { experts } = layerOptions(options, layer)
+    solves += (experts + (experts > 1 ? 1 : 0)) * solve
+  }
+  return ((layers * forward) / FORWARD_EFFICIENCY + solves / SOLVER_EFFICIENCY) / (gflops * 1e9)
 }
 
 /** One factorisation and one sweep. */

@@ -89,7 +89,8 @@ export class PruneSide {
   /** A single cluster is solved one matrix per job, so that every thread has something to do. */
   private async solve(sum: Float32Array, tokens: number, label: string, keep: boolean): Promise<SideResult> {
     const lists = this.groups.length > 1 && keep ? [this.matrices] : this.matrices.map((matrix) => [matrix])
-    const { pattern, values, method, damping, dampingMax, refine } = this.run.options
+    const { values, method, damping, dampingMax, refine } = this.run.options
+    const { pattern } = layerOptions(this.run.options, this.layer)
     const jobs = lists.map((matrices, i) =>
       this.run.runner.run({
         kind: 'solve',

@@ -4,6 +4,7 @@ import { scaleGroups } from '../prune/grid.ts'
 import { DTYPE_BYTES } from '../tensor/dtype.ts'
 import type { MatrixName } from './jobs.ts'
 import type { Resolved } from './options.ts'
+import { layerOptions } from './profile.ts'
 import { MATRICES } from './state.ts'
 import type { CompressResult } from './types.ts'
 
@@ -28,18 +29,17 @@ const WORKER_BYTES = 60e6
 /** The sizes of compressing `model`: kept weights under a bitmask (docs/formats.md). */
 export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
   const { hidden, ff, layers } = model.config
-  const { pattern, experts } = options
-  const keep = 1 - (pattern.kind === 'unstructured' ? pattern.sparsity : pattern.n / pattern.m)
   const tensors = [...model.weights.tensors.values()]
   const parameters = tensors.reduce((sum, tensor) => sum + tensor.shape.reduce((n, dim) => n * dim, 1), 0)
   const total = tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0)
   const ffParameters = 3 * hidden * ff * layers
   const dense = model.weights.get(model.tensorName('gate', 0)).dtype
   const ffBytesDense = ffParameters * (DTYPE_BYTES as Record<string, number>)[dense]!
-  const perExpert =
-    layers * MATRICES.reduce((sum, matrix) => sum + expertBytes(matrix, hidden, ff, keep, options.values), 0)
-  const ffBytesStored = perExpert * experts
-  const routers = experts > 1 ? layers * 4 * experts * (hidden + 1 + (options.router === 'split' ? ff + 1 : 0)) : 0
+  const byLayer = Array.from({ length: layers }, (_, layer) => layerBytes(hidden, ff, options, layer))
+  const sum = (of: (layer: LayerBytes) => number): number => byLayer.reduce((total, layer) => total + of(layer), 0)
+  const perExpert = sum((layer) => layer.perExpert)
+  const ffBytesStored = sum((layer) => layer.perExpert * layer.experts)
+  const routers = sum((layer) => layer.routers)
   const artifactBytes = total - ffBytesDense + ffBytesStored + routers
   const ffBytesPerToken = perExpert + routers
   return {
@@ -48,7 +48,20 @@ export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
     ffParameters,
     artifactBytes,
     diskBytes: artifactBytes + ffBytesStored + routers + spoolBytes(model, options),
-    peakBytes: peakBytes(model, options, ffBytesStored / layers),
+    peakBytes: peakBytes(model, options, Math.max(...byLayer.map((layer) => layer.perExpert * layer.experts))),
+  }
+}
+
+type LayerBytes = { readonly experts: number; readonly perExpert: number; readonly routers: number }
+
+/** Bytes of one expert of a layer, and of its routers. */
+function layerBytes(hidden: number, ff: number, options: Resolved, layer: number): LayerBytes {
+  const { experts, pattern } = layerOptions(options, layer)
+  const keep = 1 - (pattern.kind === 'unstructured' ? pattern.sparsity : pattern.n / pattern.m)
+  return {
+    experts,
+    perExpert: MATRICES.reduce((sum, matrix) => sum + expertBytes(matrix, hidden, ff, keep, options.values), 0),
+    routers: experts > 1 ? 4 * experts * (hidden + 1 + (options.router === 'split' ? ff + 1 : 0)) : 0,
   }
 }
 

@@ -42,6 +42,7 @@ const manifestSchema = z.object({
   mixture: z.object({
     layers: count.min(1),
     experts: count.min(1),
+    profile: z.array(z.object({ experts: count.min(1), sparsity: fraction.exactOptional() })).exactOptional(),
     router: z.enum(['none', 'shared', 'split']),
     sparsity: fraction,
     values: z.enum(VALUE_TYPES).default('f16'),
