@@ -88,7 +88,7 @@ bool run(const Isa& isa, Hostile& it, bool rounds, Error& error) {
   if (!completeStack(stack, it.owned.stored, error)) return false;
   if (!checkExperts(it.expert.data(), tokens, stack.experts, error)) return false;
   for (const int64_t e : it.expert)
-    if (!verifyExpert(stack, static_cast<long>(e), error)) return false;
+    if (!verifyExpert(isa, stack, static_cast<long>(e), error)) return false;
   const std::vector<float> x(static_cast<size_t>(tokens * stack.inputs), 0.5f);
   std::vector<float> y(static_cast<size_t>(tokens * stack.outputs));
   return sparseMatMul(isa, {nullptr, serial}, {&stack, tokens, x.data(), it.expert.data(), y.data(), false, rounds}, error);

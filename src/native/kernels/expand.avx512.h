@@ -15,6 +15,13 @@ static inline __m512i expandWords(const uint16_t* values, uint32_t kept) {
   return _mm512_maskz_expand_epi16(kept, packed);
 }
 
+/** Halves i and 16 + i side by side: what panels on tiles want. */
+static inline __m512i pairHalves(__m512i halves) {
+  const __m512i pairs = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(pairs, halves);
+}
+
 /** Where 64 values come from. */
 enum class Source {
   bytes,     // the tensor, int8

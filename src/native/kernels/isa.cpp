@@ -4,6 +4,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
+
+#include "kernels/tiles.h"
 
 namespace spexpand {
 
@@ -27,8 +30,10 @@ bool hasAvx512() {
   return hasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
-         __builtin_cpu_supports("avx512vnni");
+         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
 }
+
+bool hasAmx() { return hasAvx512() && __builtin_cpu_supports("avx512bf16") && hasTiles(); }
 #endif
 
 }  // namespace
@@ -38,10 +43,12 @@ const Isa* isaNamed(const char* name, Error& error) {
 #if defined(__x86_64__)
   if (std::strcmp(name, "avx2") == 0 && hasAvx2()) return &kAvx2;
   if (std::strcmp(name, "avx512") == 0 && hasAvx512()) return &kAvx512;
+  if (std::strcmp(name, "amx") == 0 && hasAmx()) return &kAmx;
 #endif
-  const bool isKnown = std::strcmp(name, "avx2") == 0 || std::strcmp(name, "avx512") == 0;
+  bool isKnown = false;
+  for (const char* known : {"avx2", "avx512", "amx"}) isKnown = isKnown || std::strcmp(name, known) == 0;
   fail(error, isKnown ? "Cannot use the instruction set \"%s\" of SPEXPAND_ISA: this processor does not have all of it"
-                      : "Cannot use the instruction set \"%s\" of SPEXPAND_ISA: expected scalar, avx2 or avx512",
+                      : "Cannot use the instruction set \"%s\" of SPEXPAND_ISA: expected scalar, avx2, avx512 or amx",
        name);
   return nullptr;
 }
@@ -50,6 +57,7 @@ const Isa* chooseIsa(Error& error) {
   const char* wanted = std::getenv("SPEXPAND_ISA");
   if (wanted && *wanted) return isaNamed(wanted, error);
 #if defined(__x86_64__)
+  if (hasAmx()) return &kAmx;
   if (hasAvx512()) return &kAvx512;
   if (hasAvx2()) return &kAvx2;
 #endif

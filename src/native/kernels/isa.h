@@ -40,6 +40,26 @@ struct RowsTask {
   void* scratch;    // rowScratchBytes(stack, inputs), aligned to 64
 };
 
+/** Tokens that are packed together for panels. */
+constexpr long kTileTokens = 16;
+/** Most rows that a panel holds decoded. */
+constexpr long kPanelRows = 32;
+
+/** Rows of one expert for many of its tokens: y[tokens[t] · yStride + column + r] = W[row + r] · x[tokens[t]]. */
+struct PanelTask {
+  const Stack* stack;
+  long row;
+  long rows;
+  long padded;              // inputs, rounded up to kPad
+  const uint8_t* packed;    // ⌈tokenCount / kTileTokens⌉ tiles of Isa::packTile(), one behind the other
+  const int64_t* tokens;
+  long tokenCount;
+  float* y;
+  long yStride;
+  long column;
+  void* scratch;            // panelScratchBytes(padded), aligned to 64
+};
+
 /** Kernels are compiled for 1, 2, 3, 4 and 8 tokens; in between the last token is computed more than once. */
 static inline int64_t tokenAt(const RowsTask& task, long t) {
   return task.tokens[t < task.tokenCount ? t : task.tokenCount - 1];
@@ -50,6 +70,9 @@ static inline long kernelFor(long tokenCount) { return tokenCount <= 4 ? tokenCo
 
 struct Isa {
   const char* name;
+  /** Of how many tokens of an expert on panels are faster than rows, for f16 and bf16 values and for integers. */
+  long panelTokens;
+  long panelTokensInteger;
   /** bf16 values want the inputs of every 32 as the 16 even ones, then the 16 odd ones. */
   bool splitsBf16;
   /** f16 and bf16 values. */
@@ -58,9 +81,18 @@ struct Isa {
   void (*integerRows)(const RowsTask&);
   /** One row of weights as f32; `out` has room for `padded` elements, those from K on become 0. */
   void (*decodeRow)(const Stack&, long row, float* out, long padded, void* scratch);
+  /** Bytes of a packed tile per input. */
+  long tileBytes;
+  /** Up to kTileTokens rows of inputs (tokens, padded) into the form that `panel` wants; missing tokens are zeros. */
+  void (*packTile)(const float* x, long tokens, long padded, uint8_t* out);
+  void (*panel)(const PanelTask&);
   float (*dot)(DenseType, const void* weights, const float* x, long count);
   /** y += a · weights */
   void (*axpy)(DenseType, float a, const void* weights, float* y, long count);
+  /** Ones among the bits of `bytes` bytes. */
+  long (*countBits)(const uint8_t* mask, long bytes);
+  /** Whether in none of `count` numbers all bits of `exponent` are set. */
+  bool (*allFinite)(const uint16_t* numbers, long count, uint16_t exponent);
 };
 
 /** Room for values (f16 of a row, or bytes of two rows and 128 more each) and for scales per block and token. */
@@ -68,13 +100,20 @@ static inline long rowScratchBytes(long padded) {
   return 2 * (padded + 128) + (kFewTokens + 1) * (padded / 32 + 16) * 4;
 }
 
+/** Room for a decoded panel, its sums, and the unpacked values of its rows. */
+static inline long panelScratchBytes(long padded) {
+  return kPanelRows * (padded * 4 + padded + 256) + 16 * 1024;
+}
+
 extern const Isa kScalar;
 #if defined(__x86_64__)
 extern const Isa kAvx2;
 extern const Isa kAvx512;
+/** kAvx512 with panels on tiles. */
+extern const Isa kAmx;
 #endif
 
-/** By name: "scalar", "avx2", "avx512". Null and an error where this processor or this build has no such thing. */
+/** By name: "scalar", "avx2", "avx512", "amx". Null and an error where this processor or this build has no such thing. */
 const Isa* isaNamed(const char* name, Error& error);
 /** The best of this processor, or the one that the environment variable SPEXPAND_ISA names. */
 const Isa* chooseIsa(Error& error);

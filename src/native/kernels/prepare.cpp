@@ -34,19 +34,55 @@ void splitToken(float* x, long padded) {
 }
 
 /** Which forms are wanted by some group. */
-struct Wanted {
-  bool byRows = false;
-  bool sorted = false;
+bool wantsRows(const Preparation& preparation) {
+  const Groups& groups = *preparation.groups;
+  for (long g = 0; g < groups.count; g++)
+    if (groups.begin[g + 1] - groups.begin[g] <= preparation.mostByRows) return true;
+  return false;
+}
+
+struct Tile {
+  long first;  // in Groups::order
+  long tokens;
 };
 
-Wanted wantedBy(const Preparation& preparation) {
-  Wanted wanted;
+/** Tiles of the groups that go to panels; none is shared by two experts. */
+long listTiles(const Preparation& preparation, long* firstTile, Tile* tiles) {
   const Groups& groups = *preparation.groups;
+  long count = 0;
   for (long g = 0; g < groups.count; g++) {
-    if (groups.begin[g + 1] - groups.begin[g] > preparation.mostByRows) wanted.sorted = true;
-    else wanted.byRows = true;
+    const long end = groups.begin[g + 1];
+    if (end - groups.begin[g] <= preparation.mostByRows) continue;
+    if (firstTile) firstTile[g] = count;
+    for (long first = groups.begin[g]; first < end; first += kTileTokens, count++)
+      if (tiles) tiles[count] = {first, end - first < kTileTokens ? end - first : kTileTokens};
   }
-  return wanted;
+  return count;
+}
+
+bool packTiles(const Preparation& preparation, long padded, Prepared& prepared) {
+  const Groups& groups = *preparation.groups;
+  const Isa& isa = *preparation.isa;
+  const long count = listTiles(preparation, nullptr, nullptr);
+  if (count == 0) return true;
+  const long tileBytes = padded * isa.tileBytes;
+  auto* packed = static_cast<uint8_t*>(threadScratch<4>(static_cast<size_t>(count * tileBytes)));
+  auto* tiles = static_cast<Tile*>(threadScratch<6>(static_cast<size_t>(count) * sizeof(Tile) +
+                                                    static_cast<size_t>(groups.count) * sizeof(long)));
+  if (!packed || !tiles) return false;
+  auto* firstTile = reinterpret_cast<long*>(tiles + count);
+  listTiles(preparation, firstTile, tiles);
+  bool isComplete = true;
+  parallelFor(*preparation.parallel, static_cast<size_t>(count), [&](size_t i) {
+    auto* x = static_cast<float*>(threadScratch<10>(static_cast<size_t>(kTileTokens * padded * 4)));
+    if (!x) return __atomic_store_n(&isComplete, false, __ATOMIC_RELAXED);
+    for (long t = 0; t < tiles[i].tokens; t++)
+      widenToken(*preparation.product, groups.order[tiles[i].first + t], x + t * padded, padded);
+    isa.packTile(x, tiles[i].tokens, padded, packed + static_cast<long>(i) * tileBytes);
+  });
+  prepared.tiles = packed;
+  prepared.firstTile = firstTile;
+  return isComplete;
 }
 
 bool roundAll(const Preparation& preparation, Inputs& inputs) {
@@ -78,19 +114,12 @@ bool roundAll(const Preparation& preparation, Inputs& inputs) {
 bool prepareInputs(const Preparation& preparation, Prepared& prepared) {
   const SparseMatMul& product = *preparation.product;
   const Stack& stack = *product.stack;
-  const Wanted wanted = wantedBy(preparation);
   const long padded = (stack.inputs + kPad - 1) / kPad * kPad;
   const auto bytes = static_cast<size_t>(product.tokens * padded * 4);
   prepared = {};
   prepared.inputs.padded = padded;
-  if (wanted.sorted) {
-    auto* sorted = static_cast<float*>(threadScratch<4>(bytes));
-    if (!sorted) return false;
-    for (long i = 0; i < product.tokens; i++)
-      widenToken(product, preparation.groups->order[i], sorted + i * padded, padded);
-    prepared.sorted = sorted;
-  }
-  if (!wanted.byRows) return true;
+  if (!packTiles(preparation, padded, prepared)) return false;
+  if (!wantsRows(preparation)) return true;
   auto* x = static_cast<float*>(threadScratch<1>(bytes));
   if (!x) return false;
   const bool splits = stack.type == ValueType::bf16 && preparation.isa->splitsBf16;

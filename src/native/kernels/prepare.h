@@ -11,13 +11,15 @@ struct Preparation {
   const Isa* isa;
   const SparseMatMul* product;
   const Groups* groups;
-  long mostByRows;  // groups of more tokens go to the dense product
+  const Parallel* parallel;
+  long mostByRows;  // groups of more tokens go to panels
 };
 
 /** Memory belongs to the thread that asked, until it asks again. */
 struct Prepared {
-  Inputs inputs;        // for row kernels, by token
-  const float* sorted;  // (tokens, padded) f32 in Groups::order, for the dense product; null when no group wants it
+  Inputs inputs;  // for row kernels, by token
+  const uint8_t* tiles;    // of all groups of more tokens, each beginning with a tile of its own
+  const long* firstTile;   // (groups) of those
 };
 
 /** False: out of memory. */

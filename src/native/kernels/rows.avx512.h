@@ -96,6 +96,8 @@ class RowSums {
 
 void halfRows(const RowsTask& task);
 void integerRows(const RowsTask& task);
+long countBits(const uint8_t* mask, long bytes);
+bool allFinite(const uint16_t* numbers, long count, uint16_t exponent);
 void decodeRow(const Stack& stack, long row, float* out, long padded, void* scratch);
 float dot(DenseType type, const void* weights, const float* x, long count);
 void axpy(DenseType type, float a, const void* weights, float* y, long count);

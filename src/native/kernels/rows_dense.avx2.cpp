@@ -37,6 +37,8 @@ inline __m256 expand(__m256 values, unsigned kept) {
   return _mm256_andnot_ps(_mm256_castsi256_ps(_mm256_srai_epi32(index, 31)), _mm256_permutevar8x32_ps(values, index));
 }
 
+}  // namespace
+
 void decodeRow(const Stack& stack, long row, float* out, long padded, void*) {
   const uint8_t* mask = stack.mask + row * stack.maskBytes;
   long at = stack.rowBegin(row);
@@ -53,6 +55,8 @@ void decodeRow(const Stack& stack, long row, float* out, long padded, void*) {
   }
   for (long k = stack.maskBytes * 8; k < padded; k++) out[k] = 0;
 }
+
+namespace {
 
 template <DenseType type>
 inline __m256 denseAt(const void* weights, long at) {
@@ -92,6 +96,8 @@ void axpyOf(float a, const void* weights, float* y, long count) {
   for (; i < count; i++) y[i] += a * denseOne<type>(weights, i);
 }
 
+}  // namespace
+
 float dot(DenseType type, const void* weights, const float* x, long count) {
   switch (type) {
     case DenseType::f32: return dotOf<DenseType::f32>(weights, x, count);
@@ -109,12 +115,4 @@ void axpy(DenseType type, float a, const void* weights, float* y, long count) {
   }
 }
 
-}  // namespace
-
 }  // namespace spexpand::avx2
-
-namespace spexpand {
-
-const Isa kAvx2 = {"avx2", false, avx2::halfRows, avx2::integerRows, avx2::decodeRow, avx2::dot, avx2::axpy};
-
-}  // namespace spexpand

@@ -65,10 +65,3 @@ void axpy(DenseType type, float a, const void* weights, float* y, long count) {
 }
 
 }  // namespace spexpand::avx512
-
-namespace spexpand {
-
-const Isa kAvx512 = {"avx512",           true,        avx512::halfRows, avx512::integerRows,
-                     avx512::decodeRow, avx512::dot, avx512::axpy};
-
-}  // namespace spexpand

@@ -1,6 +1,7 @@
 // The kernels in plain C++: what every other instruction set is tested against, and what runs where there is none.
 #include "kernels/half.h"
 #include "kernels/isa.h"
+#include "kernels/panel.h"
 #include "kernels/rounded.h"
 
 namespace spexpand {
@@ -94,8 +95,32 @@ void axpy(DenseType type, float a, const void* weights, float* y, long count) {
   for (long i = 0; i < count; i++) y[i] += a * denseAt(type, weights, i);
 }
 
+long countBits(const uint8_t* mask, long bytes) {
+  long count = 0;
+  for (long i = 0; i < bytes; i++) count += __builtin_popcount(mask[i]);
+  return count;
+}
+
+bool allFinite(const uint16_t* numbers, long count, uint16_t exponent) {
+  int bad = 0;
+  for (long i = 0; i < count; i++) bad |= (numbers[i] & exponent) == exponent;
+  return bad == 0;
+}
+
+struct Single {
+  using Type = float;
+  static constexpr long kWidth = 1;
+  static Type load(const float* p) { return *p; }
+  static void store(float* p, Type v) { *p = v; }
+  static Type broadcast(float x) { return x; }
+  static Type fma(Type a, Type b, Type c) { return a * b + c; }
+};
+
+void panel(const PanelTask& task) { FloatPanel<Single, 4, 1>::run(task, decodeRow); }
+
 }  // namespace
 
-const Isa kScalar = {"scalar", false, halfRows, integerRows, decodeRow, dot, axpy};
+const Isa kScalar = {"scalar",   8,   16,   false,     halfRows, integerRows, decodeRow, kFloatTileBytes, packFloatTile,
+                     panel, dot, axpy, countBits, allFinite};
 
 }  // namespace spexpand

@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "gemm/gemm.h"
 #include "kernels/groups.h"
 #include "kernels/half.h"
 #include "kernels/prepare.h"
@@ -12,11 +11,8 @@ namespace spexpand {
 
 namespace {
 
-// Up to this many tokens of an expert, decoding its rows again for every 8 is faster than a dense product, which packs
-// the decoded rows once more.
-constexpr long kMostByRows = 32;
-// A panel of decoded rows stays in the second-level cache.
-constexpr long kPanelBytes = 1 << 19;
+// Weights of a task of panels.
+constexpr long kPanelTaskWeights = 1 << 17;
 // Work per call of the loop body: enough to hide its start, little enough to share evenly.
 constexpr long kLeastTaskBytes = 1 << 15;
 constexpr long kMostTaskBytes = 1 << 18;
@@ -28,7 +24,10 @@ struct Task {
   long tokens;
   long row;  // in the stack
   long rows;
+  long panelGroup;  // in Groups, or kByRows
 };
+
+constexpr long kByRows = -1;
 
 long bytesPerValue2(ValueType type) { return type == ValueType::int8 ? 2 : type == ValueType::int4 ? 1 : 4; }
 
@@ -38,10 +37,10 @@ long rowBytes(const Stack& stack, long from, long to) {
   return (to - from) * (stack.maskBytes + stack.groups * 2) + values * bytesPerValue2(stack.type) / 2;
 }
 
-long panelRows(const Stack& stack, long padded) {
-  const long rows = kPanelBytes / (padded * 4) / 16 * 16;
-  const long least = rows < 16 ? 16 : rows;
-  return least < stack.outputs ? least : stack.outputs;
+/** Whole panels. */
+long rowsOfPanelTask(const Stack& stack) {
+  const long rows = kPanelTaskWeights / stack.inputs / kPanelRows * kPanelRows;
+  return rows < kPanelRows ? kPanelRows : rows;
 }
 
 /** One past the last row of a task that begins with `from`: at least `bytes` of weights, whole sixteens of rows. */
@@ -58,7 +57,7 @@ long endOfTask(const Stack& stack, long from, long end, long bytes) {
 }
 
 /** Appends to `tasks`, or only counts when it is null. */
-long makeTasks(const Stack& stack, const Groups& groups, long padded, Task* tasks) {
+long makeTasks(const Stack& stack, const Groups& groups, long mostByRows, Task* tasks) {
   long count = 0;
   const auto add = [&](const Task& task) {
     if (tasks) tasks[count] = task;
@@ -69,9 +68,9 @@ long makeTasks(const Stack& stack, const Groups& groups, long padded, Task* task
     const long tokens = groups.begin[g + 1] - first;
     const long begin = groups.expert[g] * stack.outputs;
     const long end = begin + stack.outputs;
-    if (tokens > kMostByRows) {
-      const long rows = panelRows(stack, padded);
-      for (long row = begin; row < end; row += rows) add({first, tokens, row, row + rows < end ? rows : end - row});
+    if (tokens > mostByRows) {
+      const long rows = rowsOfPanelTask(stack);
+      for (long row = begin; row < end; row += rows) add({first, tokens, row, row + rows < end ? rows : end - row, g});
       continue;
     }
     const long share = rowBytes(stack, begin, end) / kTasksWanted;
@@ -80,7 +79,7 @@ long makeTasks(const Stack& stack, const Groups& groups, long padded, Task* task
       const long few = tokens - token < kFewTokens ? tokens - token : kFewTokens;
       for (long row = begin; row < end;) {
         const long next = endOfTask(stack, row, end, bytes);
-        add({first + token, few, row, next - row});
+        add({first + token, few, row, next - row, kByRows});
         row = next;
       }
     }
@@ -124,16 +123,11 @@ bool byRows(const Run& run, const Task& task) {
 bool byPanel(const Run& run, const Task& task) {
   const Stack& stack = *run.product.stack;
   const long padded = run.prepared.inputs.padded;
-  auto* panel = static_cast<float*>(threadScratch<11>(static_cast<size_t>(task.rows * padded * 4 + padded + 512)));
-  auto* products = static_cast<float*>(threadScratch<12>(static_cast<size_t>(task.tokens * task.rows * 4)));
-  if (!panel || !products) return false;
-  for (long r = 0; r < task.rows; r++)
-    run.isa.decodeRow(stack, task.row + r, panel + r * padded, padded, panel + task.rows * padded);
-  spexpand_sgemm(false, true, task.tokens, task.rows, stack.inputs, 1, run.prepared.sorted + task.firstToken * padded,
-                 padded, panel, padded, 0, products, task.rows, false);
-  for (long t = 0; t < task.tokens; t++)
-    std::memcpy(run.y + run.groups.order[task.firstToken + t] * stack.outputs + task.row % stack.outputs,
-                products + t * task.rows, static_cast<size_t>(task.rows) * 4);
+  void* scratch = threadScratch<11>(static_cast<size_t>(panelScratchBytes(padded)));
+  if (!scratch) return false;
+  const uint8_t* tiles = run.prepared.tiles + run.prepared.firstTile[task.panelGroup] * padded * run.isa.tileBytes;
+  run.isa.panel({&stack, task.row, task.rows, padded, tiles, run.groups.order + task.firstToken, task.tokens, run.y,
+                 stack.outputs, task.row % stack.outputs, scratch});
   return true;
 }
 
@@ -159,20 +153,21 @@ bool sparseMatMul(const Isa& isa, const Parallel& parallel, const SparseMatMul& 
   if (!groupByExpert(product.expert, product.tokens, stack.experts, groups)) return outOfMemory();
   const bool isInteger = stack.type == ValueType::int8 || stack.type == ValueType::int4;
   Prepared prepared;
-  const Preparation preparation{&isa, &product, &groups, kMostByRows};
+  const long mostByRows = (isInteger ? isa.panelTokensInteger : isa.panelTokens) - 1;
+  const Preparation preparation{&isa, &product, &groups, &parallel, mostByRows};
   if (!prepareInputs(preparation, prepared)) return outOfMemory();
   float* y = static_cast<float*>(product.y);
   const auto yBytes = static_cast<size_t>(product.tokens * stack.outputs) * 4;
   if (product.isHalf) y = static_cast<float*>(threadScratch<2>(yBytes));
-  const long count = makeTasks(stack, groups, prepared.inputs.padded, nullptr);
+  const long count = makeTasks(stack, groups, mostByRows, nullptr);
   auto* tasks = static_cast<Task*>(threadScratch<3>(static_cast<size_t>(count) * sizeof(Task)));
   if (!y || !tasks) return outOfMemory();
-  makeTasks(stack, groups, prepared.inputs.padded, tasks);
+  makeTasks(stack, groups, mostByRows, tasks);
 
   const Run run{isa, product, groups, prepared, y, isInteger};
   bool isComplete = true;
   parallelFor(parallel, static_cast<size_t>(count), [&](size_t i) {
-    const bool isDone = tasks[i].tokens > kFewTokens ? byPanel(run, tasks[i]) : byRows(run, tasks[i]);
+    const bool isDone = tasks[i].panelGroup == kByRows ? byRows(run, tasks[i]) : byPanel(run, tasks[i]);
     if (!isDone) __atomic_store_n(&isComplete, false, __ATOMIC_RELAXED);
   });
   if (!isComplete) return outOfMemory();

@@ -1,6 +1,8 @@
 // Checks of the content of a stack: after them no kernel can read outside it.
 #pragma once
 
+#include "kernels/isa.h"
+#include "kernels/parallel.h"
 #include "kernels/stack.h"
 
 namespace spexpand {
@@ -15,6 +17,10 @@ bool completeStack(Stack& stack, long storedValues, Error& error);
  * Expert e: offsets in order and inside the values, bits of each row as many as its values, no bits from input K on,
  * values and scales finite.
  */
-bool verifyExpert(const Stack& stack, long expert, Error& error);
+bool verifyExpert(const Isa& isa, const Stack& stack, long expert, Error& error);
+
+/** Several experts at once; the error is that of the first wrong one. */
+bool verifyExperts(const Isa& isa, const Parallel& parallel, const Stack& stack, const long* experts, long count,
+                   Error& error);
 
 }  // namespace spexpand

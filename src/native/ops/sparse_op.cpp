@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "kernels/scratch.h"
 #include "kernels/verify.h"
 
 namespace spexpand {
@@ -118,16 +119,22 @@ bool SparseKernel::stackOf(ort::KernelContext* context, Stack& stack, Error& err
  * Experts of a constant stack are checked once, on first use: loading does not touch weights that are never used. The
  * data of other inputs may change behind the same pointer, so they are checked on every run.
  */
-bool SparseKernel::verifyUsed(const Stack& stack, const int64_t* expert, int64_t tokens, Error& error) {
-  long last = -1;
+bool SparseKernel::verifyUsed(const Parallel& parallel, const Stack& stack, const int64_t* expert, int64_t tokens,
+                              Error& error) {
+  const auto experts = static_cast<size_t>(stack.experts);
+  auto* wanted = static_cast<long*>(threadScratch<13>(experts * (sizeof(long) + 1)));
+  if (!wanted) return fail(error, "out of memory for %ld experts", stack.experts);
+  auto* isWanted = reinterpret_cast<bool*>(wanted + experts);
+  for (size_t e = 0; e < experts; e++) isWanted[e] = !isConstant_ || !verified_[e].load(std::memory_order_acquire);
+  long count = 0;
   for (int64_t t = 0; t < tokens; t++) {
-    const auto e = static_cast<long>(expert[t]);
-    if (e == last) continue;
-    last = e;
-    if (isConstant_ && verified_[static_cast<size_t>(e)].load(std::memory_order_acquire)) continue;
-    if (!verifyExpert(stack, e, error)) return false;
-    if (isConstant_) verified_[static_cast<size_t>(e)].store(true, std::memory_order_release);
+    if (!isWanted[expert[t]]) continue;
+    isWanted[expert[t]] = false;
+    wanted[count++] = static_cast<long>(expert[t]);
   }
+  if (!verifyExperts(*isa_, parallel, stack, wanted, count, error)) return false;
+  for (long i = 0; isConstant_ && i < count; i++)
+    verified_[static_cast<size_t>(wanted[i])].store(true, std::memory_order_release);
   return true;
 }
 
@@ -150,14 +157,14 @@ bool SparseKernel::compute(ort::KernelContext* context, Error& error) {
   const auto* experts = static_cast<const int64_t*>(expert.data);
   const auto tokens = static_cast<long>(expert.size());
   if (!checkExperts(experts, tokens, stack.experts, error)) return false;
-  if (!verifyUsed(stack, experts, tokens, error)) return false;
+  PoolOf pool{api_, context};
+  if (!verifyUsed(pool.parallel(), stack, experts, tokens, error)) return false;
 
   void* y = nullptr;
   int64_t shape[kMostDimensions];
   for (size_t i = 0; i < x.rank; i++) shape[i] = x.shape[i];
   shape[x.rank - 1] = stack.outputs;
   if (!makeOutput(api_, context, shape, x.rank, y, error)) return false;
-  PoolOf pool{api_, context};
   const SparseMatMul product{&stack, tokens, x.data, experts, y, variant_.isHalf, accuracyLevel_ == 4};
   return sparseMatMul(*isa_, pool.parallel(), product, error);
 }

@@ -33,7 +33,7 @@ class SparseKernel {
  private:
   bool readStack(const Tensor* tensors, Stack& stack, Error& error) const;
   bool stackOf(ort::KernelContext* context, Stack& stack, Error& error) const;
-  bool verifyUsed(const Stack& stack, const int64_t* expert, int64_t tokens, Error& error);
+  bool verifyUsed(const Parallel& parallel, const Stack& stack, const int64_t* expert, int64_t tokens, Error& error);
 
   const ort::Api api_;
   const SparseVariant variant_;

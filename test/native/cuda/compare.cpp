@@ -236,7 +236,7 @@ int compare() {
 bool verifyOnCpu(Stack stack, long stored, Error& error) {
   if (!completeStack(stack, stored, error)) return false;
   for (long e = 0; e < stack.experts; e++)
-    if (!verifyExpert(stack, e, error)) return false;
+    if (!verifyExpert(kScalar, stack, e, error)) return false;
   return true;
 }
 
