@@ -11,7 +11,7 @@ import type { OpenedModel } from '../src/model/open.ts'
 import type { BlockStats, Fallback } from '../src/pipeline/types.ts'
 import { elementCount } from '../src/tensor/dtype.ts'
 import type { BlockTensors } from './block-tensors.ts'
-import { FF_MATRICES, openBlocks } from './block-tensors.ts'
+import { ffMatrices, openBlocks } from './block-tensors.ts'
 import { fileMetadata, productMetadata, routerMetadata } from './annotations.ts'
 import type { StockBody } from './functions.ts'
 import type { Manifest, OptionValue, Source } from './manifest.ts'
@@ -142,10 +142,11 @@ function routerKind({ experts, splitRouter }: BlockTensors): Manifest['mixture']
 }
 
 /** All tensors of the source but the FF matrices, which the experts replace. */
-function denseTensors({ weights, ...model }: OpenedModel): TensorSource[] {
+function denseTensors(model: OpenedModel): TensorSource[] {
+  const { weights } = model
   const replaced = new Set<string>()
   for (let layer = 0; layer < model.config.layers; layer++)
-    for (const matrix of FF_MATRICES) replaced.add(model.tensorName(matrix, layer))
+    for (const matrix of ffMatrices(model)) replaced.add(model.tensorName(matrix, layer))
   return [...weights.tensors.values()]
     .filter(({ name }) => !replaced.has(name))
     .map(({ name, dtype, shape }) => ({
@@ -157,12 +158,13 @@ function denseTensors({ weights, ...model }: OpenedModel): TensorSource[] {
 }
 
 /** Zeros over all weights of all experts. */
-function sparsityOf({ config }: OpenedModel, { experts, tensors }: BlockTensors): number {
+function sparsityOf(model: OpenedModel, { experts, tensors }: BlockTensors): number {
+  const { hidden, ff } = model.config
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]))
   const kept = tensors
     .filter(({ name }) => name.endsWith('.experts.mask'))
     .reduce((sum, mask) => sum + keptWeights(mask, byName.get(mask.name.replace(/mask$/, 'row_offsets'))!), 0)
-  return 1 - kept / (3 * config.hidden * config.ff * experts.reduce((sum, count) => sum + count, 0))
+  return 1 - kept / (ffMatrices(model).length * hidden * ff * experts.reduce((sum, count) => sum + count, 0))
 }
 
 /** Kept weights of a stack: those before its last row, and those in it. The size of `values` does not tell for int4. */
@@ -198,13 +200,15 @@ function artifactGraph(
   })
 }
 
-function copySourceFiles(from: string, to: string): string[] {
+/** Copies what readers of a model folder look for; the names of those that were there. */
+export function copySourceFiles(from: string, to: string): string[] {
   const present = COPIED.filter((name) => existsSync(join(from, name)))
   for (const name of present) writeFileWhole(join(to, name), readFileSync(join(from, name)))
   return present
 }
 
-function fileEntry(folder: string, name: string): Manifest['files'][number] {
+/** A file as the manifest lists it. */
+export function fileEntry(folder: string, name: string): Manifest['files'][number] {
   const path = join(folder, name)
   return { name, bytes: statSync(path).size, sha256: fileSha256(path) }
 }

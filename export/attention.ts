@@ -1,12 +1,13 @@
 import type { GraphBuilder, ValueName } from '../src/graph/builder.ts'
+import { softcap } from '../src/graph/activation.ts'
+import { linear } from '../src/graph/pieces.ts'
+import { projections } from '../src/graph/projections.ts'
+import type { Source } from '../src/graph/weights.ts'
 import type { ModelConfig } from '../src/model/config.ts'
-import type { TensorRole } from '../src/model/families.ts'
+import type { AttributeValue } from '../src/formats/onnx/types.ts'
 import type { Attributes } from './attributes.ts'
 import { int, ints } from './attributes.ts'
 import type { Positions } from './positions.ts'
-
-/** y (T, N) of one of the four linear maps of an attention layer. */
-export type Project = (role: TensorRole, x: ValueName) => ValueName
 
 const CONTRIB = { domain: 'com.microsoft' }
 
@@ -25,23 +26,27 @@ export function fusedAttention(config: ModelConfig): boolean {
  */
 export function attention(
   b: GraphBuilder,
-  config: ModelConfig,
+  source: Source,
   layer: number,
   x: ValueName,
-  project: Project,
   positions: Positions,
 ): ValueName {
   const path = `/model/layers.${layer}/attention`
-  const { heads, kvHeads, headDim } = config
-  const rows = (name: TensorRole, count: number): ValueName => {
+  const { config } = source.model
+  const { heads, kvHeads, headDim, rotaryDim } = config
+  const projected = projections(b, source, layer, x)
+  const rows = (name: 'query' | 'key' | 'value', count: number): ValueName => {
     const shape = b.node(path, 'Concat', [positions.tokenShape, b.ints(count * headDim)], {
       axis: int(0),
     })
-    return b.node(`${path}/${name}`, 'Reshape', [project(name, x), shape])
+    return b.node(`${path}/${name}`, 'Reshape', [projected[name], shape])
   }
-  const rotated = (name: TensorRole, count: number): ValueName => {
-    const inputs = [rows(name, count), positions.rowIds, positions.cos, positions.sin]
-    const y = b.node(`${path}/${name}`, 'RotaryEmbedding', inputs, {}, CONTRIB)
+  const angles = positions.angles(layer)
+  const rotated = (name: 'query' | 'key', count: number): ValueName => {
+    if (!angles) return rows(name, count)
+    const inputs = [rows(name, count), positions.rowIds, angles.cos, angles.sin]
+    const part: Attributes = rotaryDim < headDim ? { num_heads: int(count), rotary_embedding_dim: int(rotaryDim) } : {}
+    const y = b.node(`${path}/${name}`, 'RotaryEmbedding', inputs, part, CONTRIB)
     b.declare(y, 'float', ['batch', 'sequence', count * headDim])
     return y
   }
@@ -53,9 +58,10 @@ export function attention(
     past: [`past_key_values.${layer}.key`, `past_key_values.${layer}.value`],
     present: [`present.${layer}.key`, `present.${layer}.value`],
     positions,
+    bias: positions.bias(layer),
   }
   const y = fusedAttention(config) ? groupQueryAttention(b, config, input) : plainAttention(b, config, input)
-  return project('attentionOut', b.node(path, 'Reshape', [y, b.ints(-1, heads * headDim)]))
+  return linear(b, source, 'attentionOut', b.node(path, 'Reshape', [y, b.ints(-1, heads * headDim)]), layer)
 }
 
 type AttentionInput = {
@@ -66,28 +72,39 @@ type AttentionInput = {
   readonly past: readonly [ValueName, ValueName]
   readonly present: readonly [ValueName, ValueName]
   readonly positions: Positions
+  readonly bias: ValueName
 }
 
 function groupQueryAttention(b: GraphBuilder, config: ModelConfig, input: AttentionInput): ValueName {
   const { heads, kvHeads, headDim } = config
-  const { query, key, value, past, present, positions, path } = input
+  const { query, key, value, past, present, positions, path, bias } = input
   const y = `${path}/GroupQueryAttention/output_0`
-  const { keysLessOne, keys, bias } = positions
+  const { keysLessOne, keys } = positions
   b.node(
     path,
     'GroupQueryAttention',
     [query, key, value, ...past, keysLessOne, keys, '', '', '', bias],
-    { num_heads: int(heads), kv_num_heads: int(kvHeads) },
+    { num_heads: int(heads), kv_num_heads: int(kvHeads), ...scoreAttributes(config) },
     { ...CONTRIB, outputs: [y, ...present] },
   )
   b.declare(y, 'float', ['batch', 'sequence', heads * headDim])
   return y
 }
 
+const float = (f: number): AttributeValue => ({ type: 'float', f })
+
+/** What differs from the usual scores, q · k / √headDim. */
+function scoreAttributes({ headDim, attentionScale, attentionSoftcap }: ModelConfig): Attributes {
+  return {
+    ...(attentionScale === headDim ** -0.5 ? {} : { scale: float(attentionScale) }),
+    ...(attentionSoftcap === null ? {} : { softcap: float(attentionSoftcap) }),
+  }
+}
+
 /**
  * The same in standard operators, heads of one key side by side:
  *
- *   query ── (B, kvHeads, heads / kvHeads, S, headDim) ── · keyᵀ ── · 1/√headDim + bias ── Softmax ── · value
+ *   query ── (B, kvHeads, heads / kvHeads, S, headDim) ── · keyᵀ ── · scale + bias ── Softmax ── · value
  */
 function plainAttention(b: GraphBuilder, config: ModelConfig, input: AttentionInput): ValueName {
   const { heads, kvHeads, headDim } = config
@@ -103,8 +120,9 @@ function plainAttention(b: GraphBuilder, config: ModelConfig, input: AttentionIn
   }
   const query = at('Transpose', [split(input.query, kvHeads, heads / kvHeads, headDim)], permuted(0, 2, 3, 1, 4))
   const keyT = at('Transpose', [cached(input.key, 0)], permuted(0, 1, 2, 4, 3))
-  const scores = at('Mul', [at('MatMul', [query, keyT]), b.constant('float', [], [1 / Math.sqrt(headDim)])])
-  const masked = at('Add', [scores, at('Unsqueeze', [positions.bias, b.ints(1)])])
+  const scores = at('Mul', [at('MatMul', [query, keyT]), b.constant('float', [], [config.attentionScale])])
+  const capped = softcap(b, path, scores, config.attentionSoftcap)
+  const masked = at('Add', [capped, at('Unsqueeze', [input.bias, b.ints(1)])])
   const y = at('MatMul', [at('Softmax', [masked], onAxis(-1)), cached(input.value, 1)])
   return at('Transpose', [y], permuted(0, 3, 1, 2, 4))
 }

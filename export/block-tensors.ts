@@ -18,7 +18,10 @@ export type BlockTensors = {
   close(): void
 }
 
-export const FF_MATRICES: readonly FfMatrix[] = ['gate', 'up', 'down']
+/** The FF matrices of a model. */
+export function ffMatrices({ config }: OpenedModel): readonly FfMatrix[] {
+  return config.gated ? ['gate', 'up', 'down'] : ['up', 'down']
+}
 
 /**
  * Opens the finished blocks, one .safetensors file per layer, with tensors named as in the artifact. Reads headers only.
@@ -57,7 +60,7 @@ function blockTensors(
   const { router, downRouter } = routerNames(names)
   const of = (name: string, dtype: DType, shape: readonly (number | undefined)[]): TensorSource =>
     checked(file, name, dtype, shape)
-  const stacks = FF_MATRICES.flatMap((matrix) => {
+  const stacks = ffMatrices(model).flatMap((matrix) => {
     const [outputs, inputs] = matrix === 'down' ? [hidden, ff] : [ff, hidden]
     return [
       of(`${names[matrix]}.experts.mask`, 'U8', [experts, outputs, Math.ceil(inputs / 8)]),

@@ -1,12 +1,14 @@
 import type { FunctionDef, Model, StringEntry } from '../src/formats/onnx/types.ts'
 import type { ValueName } from '../src/graph/builder.ts'
 import { GraphBuilder, modelOf } from '../src/graph/builder.ts'
+import { embedding, head, norm, update } from '../src/graph/pieces.ts'
+import type { Source } from '../src/graph/weights.ts'
+import { sourceOf } from '../src/graph/weights.ts'
 import type { ValueForm } from '../src/mixture/values.ts'
 import { gridOf } from '../src/mixture/values.ts'
 import type { ModelConfig } from '../src/model/config.ts'
 import type { OpenedModel } from '../src/model/open.ts'
-import { basename } from 'node:path'
-import { TO_FLOAT, ON_AXIS_0 } from './attributes.ts'
+import { ON_AXIS_0 } from './attributes.ts'
 import { attention, fusedAttention } from './attention.ts'
 import type { FfMatrix, SparseForm } from './feed-forward.ts'
 import { feedForward } from './feed-forward.ts'
@@ -15,7 +17,6 @@ import { sparseExpertMatMul, sparseExpertMatMulInteger } from './functions.ts'
 import type { Positions } from './positions.ts'
 import { positions } from './positions.ts'
 import type { PlaceOf } from './weights.ts'
-import { asFloat, linear, rmsNorm, stored } from './weights.ts'
 
 /** Value (tokens, hidden) between the last block and the final norm, batch and sequence flattened. */
 export const FINAL_HIDDEN = '/model/final_hidden'
@@ -50,16 +51,14 @@ export function decoderModel(options: DecoderOptions): Model {
   const { config } = model
   const b = new GraphBuilder()
   declareInputs(b, config)
-  const embedded = b.node('/model/embed', 'Gather', [
-    stored(b, place, model.tensorName('embedding')),
-    b.node('/model/embed', 'Reshape', ['input_ids', b.ints(-1)]),
-  ])
-  let hidden = b.node('/model/embed', 'Cast', [embedded], TO_FLOAT)
+  const source: Source = { model, place }
   const shared = positions(b, config, !fusedAttention(config))
+  const ids = b.node('/model/embed', 'Reshape', ['input_ids', b.ints(-1)])
+  let hidden = embedding(b, source, ids, () => shared.flat)
   const onlyExpert = mixture?.experts.includes(1) ? b.node('/model', 'Expand', [b.ints(0), tokenCount(b)]) : undefined
   for (let layer = 0; layer < config.layers; layer++)
     hidden = decoderBlock(b, options, layer, hidden, shared, onlyExpert)
-  const logits = head(b, options, hidden)
+  const logits = head(b, source, hidden)
   const shape = b.node('/lm_head', 'Concat', [shared.tokenShape, b.ints(config.vocab)], ON_AXIS_0)
   b.node('/lm_head', 'Reshape', [logits, shape], {}, { outputs: ['logits'] })
   b.output('logits', 'float', ['batch', 'sequence', config.vocab])
@@ -81,12 +80,8 @@ function productFunction({ stockBody, experts, values }: MixtureGraph): Function
 
 /** The dense model as a graph over its own weight files; its external data lie in `model.dataFolder`. */
 export function denseDecoderModel(model: OpenedModel, toolVersion: string): Model {
-  const place: PlaceOf = (name) => {
-    const { dtype, shape, file, offset, byteLength } = model.weights.get(name)
-    return { dtype, shape, external: { location: basename(file), offset, length: byteLength } }
-  }
   const metadata = [{ key: 'spexpand.final_hidden', value: FINAL_HIDDEN }]
-  return decoderModel({ model, place, metadata, toolVersion })
+  return decoderModel({ ...sourceOf(model), metadata, toolVersion })
 }
 
 function declareInputs(b: GraphBuilder, config: ModelConfig): void {
@@ -108,7 +103,7 @@ function tokenCount(b: GraphBuilder): ValueName {
   return b.node('/model', 'Reshape', [b.node('/model', 'Size', ['input_ids']), b.ints(1)])
 }
 
-/** hidden ── norm ── attention ── + ── norm ── FF ── + */
+/** hidden ── norm ── attention ── + ── norm ── FF ── +; in parallel blocks the FF layer hangs on hidden. */
 function decoderBlock(
   b: GraphBuilder,
   { model, place, mixture }: DecoderOptions,
@@ -118,42 +113,31 @@ function decoderBlock(
   onlyExpert: ValueName | undefined,
 ): ValueName {
   const { config } = model
+  const source: Source = { model, place }
   const path = `/model/layers.${layer}`
-  const weight = (role: Parameters<OpenedModel['tensorName']>[0]): ValueName =>
-    asFloat(b, place, model.tensorName(role, layer))
-  const normed = rmsNorm(b, `${path}/attention_norm`, hidden, weight('attentionNorm'), config.normEps)
-  const attended = attention(
-    b,
-    config,
-    layer,
-    normed,
-    (role, x) => {
-      const bias = config.biases.includes(role) ? asFloat(b, place, model.tensorName(role, layer, 'bias')) : undefined
-      return linear(b, `${path}/attention/${role}`, x, weight(role), bias)
-    },
-    shared,
-  )
-  const residual = b.node(`${path}/attention_residual`, 'Add', [hidden, attended])
-  const ffnIn = rmsNorm(b, `${path}/ffn_norm`, residual, weight('ffnNorm'), config.normEps)
-  const names = ffNames(model, layer)
-  const ffnOut = feedForward(b, config, place, ffnIn, {
+  const attended = attention(b, source, layer, norm(b, source, 'attentionNorm', hidden, layer), shared)
+  const change = update(b, source, 'attentionPostNorm', attended, layer)
+  const residual = b.node(`${path}/attention_residual`, 'Add', [hidden, change])
+  const ffnIn = norm(b, source, 'ffnNorm', config.parallel ? hidden : residual, layer)
+  const ffnOut = feedForward(b, source, ffnIn, {
     path: `${path}/mlp`,
-    names,
-    ...(mixture ? { sparse: sparseForm(mixture, names, layer, onlyExpert) } : {}),
+    layer,
+    ...(mixture ? { sparse: sparseForm(mixture, ffNames(model, layer), layer, onlyExpert) } : {}),
   })
   const isLast = layer === config.layers - 1
-  return b.node(`${path}/residual`, 'Add', [residual, ffnOut], {}, isLast ? { outputs: [FINAL_HIDDEN] } : {})
+  const inputs = [residual, update(b, source, 'ffnPostNorm', ffnOut, layer)]
+  return b.node(`${path}/residual`, 'Add', inputs, {}, isLast ? { outputs: [FINAL_HIDDEN] } : {})
 }
 
-/** Base names of the FF matrices of a layer. */
+/** Base names of the FF matrices of a layer; without a gate that name is not used. */
 export function ffNames(model: OpenedModel, layer: number): Record<FfMatrix, string> {
   const base = (role: FfMatrix): string => model.tensorName(role, layer).replace(/\.weight$/, '')
-  return { gate: base('gate'), up: base('up'), down: base('down') }
+  return { gate: base(model.config.gated ? 'gate' : 'up'), up: base('up'), down: base('down') }
 }
 
 /** Base names of the routers beside the FF matrices: '….mlp.router' and '….mlp.down_proj.router'. */
 export function routerNames(names: Readonly<Record<FfMatrix, string>>): { router: string; downRouter: string } {
-  return { router: names.gate.replace(/\.[^.]+$/, '.router'), downRouter: `${names.down}.router` }
+  return { router: names.up.replace(/\.[^.]+$/, '.router'), downRouter: `${names.down}.router` }
 }
 
 function sparseForm(
@@ -164,16 +148,10 @@ function sparseForm(
 ): SparseForm {
   const { router, downRouter } = routerNames(names)
   return {
+    names,
     values: mixture.values,
     metadata: (node) => mixture.metadata(layer, node),
     ...(mixture.experts[layer] === 1 ? { onlyExpert: onlyExpert! } : { router }),
     ...(mixture.splitRouter && mixture.experts[layer]! > 1 ? { downRouter } : {}),
   }
-}
-
-/** hidden ── final norm ── head (T, vocab); a tied head is the embedding matrix itself. */
-function head(b: GraphBuilder, { model, place }: DecoderOptions, hidden: ValueName): ValueName {
-  const scale = asFloat(b, place, model.tensorName('finalNorm'))
-  const normed = rmsNorm(b, '/model/norm', hidden, scale, model.config.normEps)
-  return linear(b, '/lm_head', normed, asFloat(b, place, model.tensorName('head')))
 }

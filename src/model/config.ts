@@ -2,18 +2,30 @@ import path from 'node:path'
 import { z } from 'zod'
 import { FormatError, UnsupportedError } from '../errors.ts'
 import type { ConfigField, Family, TensorRole } from './families.ts'
-import { familyOf } from './families.ts'
+import { familyOf, holds } from './families.ts'
 import { field } from './field.ts'
-import { readJsonObject } from './json.ts'
+import { kindOf, readJsonObject } from './json.ts'
+import type { LayerKinds } from './layer-kinds.ts'
+import { readLayerKinds } from './layer-kinds.ts'
 import type { Rope } from './rope.ts'
-import { readRope } from './rope-config.ts'
+import { readRopes } from './rope-config.ts'
 
-/** Non-linearities of the FF layer that the graphs know. */
-export const ACTIVATIONS = ['silu'] as const
-export type Activation = (typeof ACTIVATIONS)[number]
+/** Non-linearities of the FF layer that the graphs know, by the names that config.json has for them. */
+const ACTIVATION_NAMES = {
+  silu: 'silu',
+  swish: 'silu',
+  gelu: 'gelu',
+  gelu_python: 'gelu',
+  gelu_new: 'gelu_tanh',
+  gelu_pytorch_tanh: 'gelu_tanh',
+  gelu_fast: 'gelu_tanh',
+  quick_gelu: 'quick_gelu',
+  relu: 'relu',
+} as const
+export type Activation = (typeof ACTIVATION_NAMES)[keyof typeof ACTIVATION_NAMES]
 
 /** What config.json says, in our words and checked; equal for the key names of transformers 4 and 5. */
-export type ModelConfig = {
+export type ModelConfig = LayerKinds & {
   readonly modelType: string
   readonly hidden: number
   /** Neurons of an FF layer. */
@@ -23,16 +35,33 @@ export type ModelConfig = {
   readonly kvHeads: number
   readonly headDim: number
   readonly vocab: number
-  /** Added to the mean square in every norm. */
+  readonly norm: Family['norm']
+  /** Added to the mean square (LayerNorm: to the variance) in every norm. */
   readonly normEps: number
-  readonly rope: Rope
+  /** Rotary embedding of a layer; null: learned positions. */
+  readonly rope: Rope | null
+  /** The same of layers with a window, where they have their own. */
+  readonly localRope: Rope | null
+  /** Leading dimensions of a head that are rotated. */
+  readonly rotaryDim: number
   /** The head is the embedding matrix. */
   readonly tied: boolean
   readonly maxPositions: number
   readonly activation: Activation
-  /** Keys a query sees, itself included; null: all before it. */
-  readonly slidingWindow: number | null
-  /** Matrices that have a bias vector. */
+  /** down(act(gate x) · up x), else down(act(up x)). */
+  readonly gated: boolean
+  /** Attention and FF layer both read what enters the block. */
+  readonly parallel: boolean
+  /** Scores are q · k times this. */
+  readonly attentionScale: number
+  /** Scores and logits become c · tanh(x / c); null: as they are. */
+  readonly attentionSoftcap: number | null
+  readonly logitSoftcap: number | null
+  /** Logits are multiplied by this, hidden states of the embedding and what a block adds to them by those. */
+  readonly logitScale: number
+  readonly embeddingScale: number
+  readonly residualScale: number
+  /** Matrices and norms that have a bias vector. */
   readonly biases: readonly TensorRole[]
   readonly bosTokenId: number | null
   readonly eosTokenIds: readonly number[]
@@ -47,9 +76,10 @@ const MAX_LAYERS = 10_000
 const MAX_SIZE = 16_777_216 // 2^24: counts stay exact in float32 and products of two exact in float64
 
 const size = z.int().min(1).max(MAX_SIZE)
+const factor = z.number().positive()
 const SCHEMAS = {
   hidden: size,
-  ff: size,
+  ff: size.nullable(),
   layers: z.int().min(1).max(MAX_LAYERS),
   heads: size,
   kvHeads: size.nullable(),
@@ -60,10 +90,18 @@ const SCHEMAS = {
     .int()
     .min(1)
     .max(2 ** 31),
-  activation: z.string(),
+  activation: z.string().nullable(),
   tied: z.boolean(),
   slidingWindow: z.int().min(1).nullable(),
+  queryScalar: factor.nullable(),
+  attentionMultiplier: factor.nullable(),
+  attentionSoftcap: factor.nullable(),
+  logitSoftcap: factor.nullable(),
+  logitDivisor: factor,
+  embeddingMultiplier: factor,
+  residualMultiplier: factor,
 } satisfies Record<ConfigField, z.ZodType>
+type Get = <F extends ConfigField>(name: F) => z.output<(typeof SCHEMAS)[F]>
 const tokenId = z.int().min(0).max(MAX_SIZE)
 
 /**
@@ -71,36 +109,58 @@ const tokenId = z.int().min(0).max(MAX_SIZE)
  * UnsupportedError for a family, rope type, activation or quantisation that this version does not know.
  */
 export function readConfig(folder: string): ModelConfig {
+  return readFamilyConfig(folder).config
+}
+
+/** readConfig() with the family, as its switches shape it. */
+export function readFamilyConfig(folder: string): { readonly config: ModelConfig; readonly family: Family } {
   const file = path.join(folder, 'config.json')
-  return parseConfig(readJsonObject(file, MAX_CONFIG_BYTES), file)
+  const json = readJsonObject(file, MAX_CONFIG_BYTES)
+  return { config: parseConfig(json, file), family: familyOf(json, file) }
 }
 
 /** Checks the object of a config.json; `file` is only named in errors. Throws as readConfig does. */
 export function parseConfig(json: Readonly<Record<string, unknown>>, file: string): ModelConfig {
-  const family = familyOf(field(json, 'model_type', z.string(), file), file)
-  const get = <F extends ConfigField>(name: F): z.output<(typeof SCHEMAS)[F]> => familyField(json, family, name, file)
+  const family = familyOf(json, file)
+  const get: Get = (name) => familyField(json, family, name, file)
   if (json['quantization_config'] !== undefined && json['quantization_config'] !== null)
     throw new UnsupportedError(
       `Cannot use ${file}: it has a quantization_config, supported are F32, F16 and BF16 weights: use the original model`,
     )
   const sizes = { hidden: get('hidden'), heads: get('heads'), kvHeads: get('kvHeads'), headDim: get('headDim') }
   const { headDim, kvHeads } = headShape(sizes, family, file)
+  for (const key of family.sameAsHidden ?? [])
+    if ((json[key] ?? sizes.hidden) !== sizes.hidden)
+      throw new UnsupportedError(
+        `Cannot use ${file}: ${key} is ${kindOf(json[key])}, supported is ${family.keys.hidden}, which is ${sizes.hidden}`,
+      )
+  const [layers, slidingWindow] = [get('layers'), get('slidingWindow')]
+  const maxPositions = get('maxPositions')
+  const biases = family.biases.filter(({ when }) => !when || holds(when, family, json, file))
   return {
     modelType: family.modelType,
     hidden: sizes.hidden,
-    ff: get('ff'),
-    layers: get('layers'),
+    ff: ffWidth(get('ff'), sizes.hidden, family, file),
+    layers,
     heads: sizes.heads,
     kvHeads,
     headDim,
     vocab: get('vocab'),
+    norm: family.norm,
     normEps: get('normEps'),
-    rope: readRope(json, file),
+    ...readRopes(json, family.rope, { headDim, maxPositions }, file),
+    ...readLayerKinds(json, family, layers, slidingWindow, file),
     tied: get('tied'),
-    maxPositions: get('maxPositions'),
     activation: activationOf(get('activation'), family, file),
-    slidingWindow: get('slidingWindow'),
-    biases: biasesOf(json, family, file),
+    gated: family.tensors.gate !== undefined,
+    parallel: family.parallel,
+    attentionScale: get('attentionMultiplier') ?? (get('queryScalar') ?? headDim) ** -0.5,
+    attentionSoftcap: get('attentionSoftcap'),
+    logitSoftcap: get('logitSoftcap'),
+    logitScale: 1 / get('logitDivisor'),
+    embeddingScale: family.scaledEmbedding ? Math.sqrt(sizes.hidden) : get('embeddingMultiplier'),
+    residualScale: get('residualMultiplier'),
+    biases: biases.flatMap(({ roles }) => roles),
     bosTokenId: field(json, 'bos_token_id', tokenId.nullish(), file) ?? null,
     eosTokenIds: [field(json, 'eos_token_id', z.union([tokenId, z.array(tokenId)]).nullish(), file) ?? []].flat(),
     dtype: field(json, json['dtype'] === undefined ? 'torch_dtype' : 'dtype', z.string().nullish(), file) ?? null,
@@ -121,6 +181,12 @@ function familyField<F extends ConfigField>(
   return field(json, key, schema, file)
 }
 
+function ffWidth(given: number | null, hidden: number, { keys, ffMultiple }: Family, file: string): number {
+  if (given !== null) return given
+  if (ffMultiple === undefined) throw new FormatError(`Cannot read ${file}: ${keys.ff} is null, expected a number`)
+  return ffMultiple * hidden
+}
+
 function headShape(
   sizes: { hidden: number; heads: number; kvHeads: number | null; headDim: number | null },
   family: Family,
@@ -136,33 +202,15 @@ function headShape(
   if (sizes.headDim === null && hidden % heads !== 0)
     throw new FormatError(
       `Cannot read ${file}: ${keys.heads} is ${heads}, expected a divisor of ${keys.hidden}, which is ${hidden} ` +
-        `(there is no ${keys.headDim})`,
+        `(there is no ${keys.headDim || 'size of a head'})`,
     )
-  const headDim = sizes.headDim ?? hidden / heads
-  if (headDim % 2 !== 0)
-    throw new FormatError(
-      `Cannot read ${file}: ${keys.headDim} is ${headDim}, expected an even number (rotated in pairs)`,
-    )
-  return { headDim, kvHeads }
+  return { headDim: sizes.headDim ?? hidden / heads, kvHeads }
 }
 
-function activationOf(name: string, family: Family, file: string): Activation {
-  const activation = ACTIVATIONS.find((known) => known === name || (known === 'silu' && name === 'swish'))
-  if (!activation)
-    throw new UnsupportedError(
-      `Cannot use ${file}: ${family.keys.activation} is "${name}", supported are ${ACTIVATIONS.join(', ')}`,
-    )
-  return activation
-}
-
-/** FF biases are refused: the experts have none, so a mixture of such a model would be another model. */
-function biasesOf(json: Readonly<Record<string, unknown>>, family: Family, file: string): TensorRole[] {
-  const biases: TensorRole[] = []
-  for (const { when, roles } of family.biases) {
-    if (!field(json, when, z.boolean().nullish(), file)) continue
-    if (roles.includes('down'))
-      throw new UnsupportedError(`Cannot use ${file}: ${when} is true, supported are FF matrices without bias`)
-    biases.push(...roles)
-  }
-  return biases
+function activationOf(name: string | null, family: Family, file: string): Activation {
+  const meant = family.activations?.[name ?? ''] ?? name ?? ''
+  if (Object.hasOwn(ACTIVATION_NAMES, meant)) return ACTIVATION_NAMES[meant as keyof typeof ACTIVATION_NAMES]
+  throw new UnsupportedError(
+    `Cannot use ${file}: ${family.keys.activation} is "${name}", supported are ${Object.keys(ACTIVATION_NAMES).join(', ')}`,
+  )
 }

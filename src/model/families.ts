@@ -1,111 +1,100 @@
+import { z } from 'zod'
 import { UnsupportedError } from '../errors.ts'
+import type { Family, Plain, When } from './families/family.ts'
+import { GEMMA, GEMMA2, GEMMA3_TEXT } from './families/gemma.ts'
+import { FALCON, GPT2, GPT_NEOX, OPT, PHI } from './families/gpt.ts'
+import { GRANITE, LLAMA, MISTRAL, OLMO2, PHI3, QWEN2, QWEN3, SMOLLM3, STABLELM } from './families/llama.ts'
+import { field } from './field.ts'
+import { kindOf } from './json.ts'
 
-/** What a weight is for, whatever a family calls it. */
-export type TensorRole =
-  | 'embedding'
-  | 'attentionNorm'
-  | 'query'
-  | 'key'
-  | 'value'
-  | 'attentionOut'
-  | 'ffnNorm'
-  | 'gate'
-  | 'up'
-  | 'down'
-  | 'finalNorm'
-  | 'head'
+export type { ConfigField, Family, TensorRole } from './families/family.ts'
 
-/** Sizes and switches of config.json that a family may name in its own way. */
-export type ConfigField =
-  | 'hidden'
-  | 'ff'
-  | 'layers'
-  | 'heads'
-  | 'kvHeads'
-  | 'headDim'
-  | 'vocab'
-  | 'normEps'
-  | 'maxPositions'
-  | 'activation'
-  | 'tied'
-  | 'slidingWindow'
+/** Every family there is. */
+export const FAMILIES: readonly Family[] = [
+  LLAMA,
+  MISTRAL,
+  QWEN2,
+  QWEN3,
+  GEMMA,
+  GEMMA2,
+  GEMMA3_TEXT,
+  GPT2,
+  GPT_NEOX,
+  OPT,
+  PHI,
+  PHI3,
+  OLMO2,
+  STABLELM,
+  GRANITE,
+  FALCON,
+  SMOLLM3,
+]
 
-/** One family of decoder models, as data: the code that reads and runs models asks here and nowhere else. */
-export type Family = {
-  /** `model_type` of config.json. */
-  readonly modelType: string
-  /** Keys of config.json. */
-  readonly keys: Readonly<Record<ConfigField, string>>
-  /** Values of keys that config.json leaves out, as transformers defines them; a field without one is required. */
-  readonly defaults: Readonly<Partial<Record<ConfigField, number | string | boolean | null>>>
-  /** Tensor names without '.weight' and '.bias'; '{i}' stands for the layer. */
-  readonly tensors: Readonly<Record<TensorRole, string>>
-  /** Which matrices have biases: those of `roles` when the boolean key `when` of config.json is true. */
-  readonly biases: readonly { readonly when: string; readonly roles: readonly TensorRole[] }[]
-}
+/** Keys that change the function of any model, and the only values that are implemented. */
+const ONLY: Readonly<Record<string, readonly Plain[]>> = { is_encoder_decoder: [false, null] }
 
-const LLAMA: Family = {
-  modelType: 'llama',
-  keys: {
-    hidden: 'hidden_size',
-    ff: 'intermediate_size',
-    layers: 'num_hidden_layers',
-    heads: 'num_attention_heads',
-    kvHeads: 'num_key_value_heads',
-    headDim: 'head_dim',
-    vocab: 'vocab_size',
-    normEps: 'rms_norm_eps',
-    maxPositions: 'max_position_embeddings',
-    activation: 'hidden_act',
-    tied: 'tie_word_embeddings',
-    slidingWindow: '', // full attention in every layer, whatever the file says
-  },
-  // kvHeads null: as many as heads. headDim null: hidden / heads.
-  defaults: {
-    kvHeads: null,
-    headDim: null,
-    normEps: 1e-6,
-    maxPositions: 2048,
-    activation: 'silu',
-    tied: false,
-    slidingWindow: null,
-  },
-  tensors: {
-    embedding: 'model.embed_tokens',
-    attentionNorm: 'model.layers.{i}.input_layernorm',
-    query: 'model.layers.{i}.self_attn.q_proj',
-    key: 'model.layers.{i}.self_attn.k_proj',
-    value: 'model.layers.{i}.self_attn.v_proj',
-    attentionOut: 'model.layers.{i}.self_attn.o_proj',
-    ffnNorm: 'model.layers.{i}.post_attention_layernorm',
-    gate: 'model.layers.{i}.mlp.gate_proj',
-    up: 'model.layers.{i}.mlp.up_proj',
-    down: 'model.layers.{i}.mlp.down_proj',
-    finalNorm: 'model.norm',
-    head: 'lm_head',
-  },
-  biases: [
-    { when: 'attention_bias', roles: ['query', 'key', 'value', 'attentionOut'] },
-    { when: 'mlp_bias', roles: ['gate', 'up', 'down'] },
-  ],
-}
-
-const MISTRAL: Family = {
-  ...LLAMA,
-  modelType: 'mistral',
-  keys: { ...LLAMA.keys, slidingWindow: 'sliding_window' },
-  defaults: { ...LLAMA.defaults, kvHeads: 8, maxPositions: 131072, slidingWindow: 4096 },
-  biases: [],
-}
-
-const FAMILIES: ReadonlyMap<string, Family> = new Map([LLAMA, MISTRAL].map((family) => [family.modelType, family]))
-
-/** The family of a `model_type`. Throws UnsupportedError, naming `path` and the families there are. */
-export function familyOf(modelType: string, path: string): Family {
-  const family = FAMILIES.get(modelType)
+/**
+ * The family of a config.json, with the variants that its switches ask for. Throws UnsupportedError for an unknown
+ * `model_type`, naming the closest known one, and for a key whose value is not implemented.
+ */
+export function familyOf(json: Readonly<Record<string, unknown>>, file: string): Family {
+  const modelType = field(json, 'model_type', z.string(), file)
+  const family = FAMILIES.find((one) => one.modelType === modelType)
   if (!family)
     throw new UnsupportedError(
-      `Cannot use ${path}: model_type is "${modelType}", supported are ${[...FAMILIES.keys()].join(', ')}`,
+      `Cannot use ${file}: model_type is "${modelType}", closest known is ${closest(modelType)} ` +
+        `(supported are ${FAMILIES.map((one) => one.modelType).join(', ')})`,
     )
-  return family
+  const resolved = family.variants
+    .filter(({ when }) => holds(when, family, json, file))
+    .reduce<Family>((made, { change }) => ({ ...made, ...change }), family)
+  for (const [key, values] of Object.entries({ ...ONLY, ...resolved.only })) assertOnly(json, key, values, file)
+  return resolved
+}
+
+/** Whether the switches of a file meet the conditions. Throws FormatError for a switch that is no plain value. */
+export function holds(
+  when: When,
+  { switches }: Pick<Family, 'switches'>,
+  json: Readonly<Record<string, unknown>>,
+  file: string,
+): boolean {
+  return Object.entries(when).every(([key, wanted]) => {
+    const standard = switches[key]
+    if (standard === undefined) throw new RangeError(`Family table: "${key}" is no switch`)
+    const schema: z.ZodType<Plain | undefined> =
+      typeof standard === 'boolean' ? z.boolean().nullish() : z.int().nullish()
+    const value = field(json, key, schema, file) ?? standard
+    return ([wanted].flat() as Plain[]).includes(value)
+  })
+}
+
+function assertOnly(
+  json: Readonly<Record<string, unknown>>,
+  key: string,
+  values: readonly Plain[],
+  file: string,
+): void {
+  const value = json[key]
+  if (value === undefined || values.some((one) => one === value)) return
+  throw new UnsupportedError(
+    `Cannot use ${file}: ${key} is ${kindOf(value)}, supported is ${values.map((one) => String(one)).join(' or ')}`,
+  )
+}
+
+/** The family whose name is nearest by edit distance (Levenshtein 1966). */
+function closest(modelType: string): string {
+  const distances = FAMILIES.map((one) => editDistance(modelType.toLowerCase().slice(0, 64), one.modelType))
+  return FAMILIES[distances.indexOf(Math.min(...distances))]!.modelType
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++)
+      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + Number(a[i - 1] !== b[j - 1]))
+    row = next
+  }
+  return row[b.length]!
 }

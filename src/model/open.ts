@@ -4,9 +4,9 @@ import { FormatError, UnsupportedError } from '../errors.ts'
 import type { TensorInfo, TensorStore } from '../formats/safetensors/reader.ts'
 import { openWeights } from '../formats/safetensors/weights.ts'
 import type { ModelConfig } from './config.ts'
-import { readConfig } from './config.ts'
+import { readFamilyConfig } from './config.ts'
 import type { Family, TensorRole } from './families.ts'
-import { familyOf } from './families.ts'
+import { sliced } from './slices.ts'
 
 /** A model folder, its config and weights checked against each other; weights are read when asked for. */
 export type OpenedModel = {
@@ -21,8 +21,14 @@ export type OpenedModel = {
   readonly weights: TensorStore
   /** Full name of a tensor ('model.layers.3.mlp.gate_proj.weight'); `layer` for roles that every layer has. */
   tensorName(role: TensorRole, layer?: number, part?: 'weight' | 'bias'): string
-  /** Where a tensor lies, e.g. for mapping it as external data. Its shape is that of shapeOf(role). */
+  /** Where a tensor lies, e.g. for mapping it as external data. Its shape is that of shapeOf(role), or isTransposed. */
   tensor(role: TensorRole, layer?: number, part?: 'weight' | 'bias'): TensorInfo
+  /** Whether the model has such a tensor at all. */
+  has(role: TensorRole): boolean
+  /** Whether a matrix is stored (in, out). */
+  isTransposed(role: TensorRole): boolean
+  /** A matrix as float32 (out, in), however it is stored. */
+  matrix(role: TensorRole, layer: number): Float32Array<ArrayBuffer>
   close(): void
 }
 
@@ -30,7 +36,13 @@ export type OpenedModel = {
 const WEIGHT_DTYPES: readonly string[] = ['F32', 'F16', 'BF16']
 
 /** Roles that belong to a layer, in the order of use; the others appear once. */
-const LAYER_ROLES = ['attentionNorm', 'query', 'key', 'value', 'attentionOut', 'ffnNorm', 'gate', 'up', 'down'] as const
+const LAYER_ROLES = [
+  ...(['attentionNorm', 'qkv', 'query', 'key', 'value', 'queryNorm', 'keyNorm', 'attentionOut'] as const),
+  ...(['attentionPostNorm', 'ffnNorm', 'gate', 'up', 'down', 'ffnPostNorm'] as const),
+]
+const MODEL_ROLES = ['embedding', 'positions', 'finalNorm', 'head'] as const
+/** Tables of rows to be looked up, and the head, are stored alike in every family. */
+const NEVER_TRANSPOSED: readonly TensorRole[] = ['embedding', 'positions', 'head']
 
 /**
  * Opens a folder in Hugging Face layout and checks that every tensor the config asks for is there, with the right shape
@@ -41,8 +53,7 @@ export function openModel(folder: string): OpenedModel {
   if (!fs.existsSync(folder)) throw new FormatError(`Cannot open model ${folder}: no such folder`)
   if (!fs.statSync(folder).isDirectory())
     throw new FormatError(`Cannot open model ${folder}: it is a file, expected a folder with config.json and weights`)
-  const config = readConfig(folder)
-  const family = familyOf(config.modelType, folder)
+  const { config, family } = readFamilyConfig(folder)
   const weights = openWeights(folder)
   try {
     return modelOf(folder, config, family, weights)
@@ -52,22 +63,33 @@ export function openModel(folder: string): OpenedModel {
   }
 }
 
-/** Shape of a weight, as the config asks for it; matrices are (out, in). */
-export function shapeOf(role: TensorRole, config: ModelConfig): readonly number[] {
+/** Shape of a weight, as the config asks for it; matrices are (out, in). Norms of queries and keys: see qkNorm. */
+export function shapeOf(role: TensorRole, config: ModelConfig, family?: Family): readonly number[] {
   const { hidden, ff, vocab, heads, kvHeads, headDim } = config
+  const normed = (count: number): number[] => [family?.qkNorm === 'all' ? count * headDim : headDim]
   switch (role) {
     case 'embedding':
     case 'head':
       return [vocab, hidden]
+    case 'positions':
+      return [config.maxPositions + (family?.positionOffset ?? 0), hidden]
     case 'attentionNorm':
+    case 'attentionPostNorm':
     case 'ffnNorm':
+    case 'ffnPostNorm':
     case 'finalNorm':
       return [hidden]
+    case 'qkv':
+      return [(heads + 2 * kvHeads) * headDim, hidden]
     case 'query':
       return [heads * headDim, hidden]
     case 'key':
     case 'value':
       return [kvHeads * headDim, hidden]
+    case 'queryNorm':
+      return normed(heads)
+    case 'keyNorm':
+      return normed(kvHeads)
     case 'attentionOut':
       return [hidden, heads * headDim]
     case 'gate':
@@ -87,12 +109,16 @@ export function assertFinite(numbers: Float32Array, name: string): void {
   }
 }
 
-function modelOf(folder: string, config: ModelConfig, family: Family, weights: TensorStore): OpenedModel {
+function modelOf(folder: string, config: ModelConfig, family: Family, stored: TensorStore): OpenedModel {
+  const weights = sliced(stored, family, config)
+  const prefix = droppedPrefix(family, weights)
+  const has = (role: TensorRole): boolean => family.tensors[role] !== undefined
   const tensorName = (role: TensorRole, layer?: number, part = 'weight'): string => {
     const template = family.tensors[role === 'head' && config.tied ? 'embedding' : role]
+    if (template === undefined) throw new RangeError(`Cannot name the tensor of ${role}: ${family.modelType} has none`)
     if (template.includes('{i}') !== (layer !== undefined))
       throw new RangeError(`Cannot name the tensor of ${role}: it ${layer === undefined ? 'needs a' : 'has no'} layer`)
-    return `${template.replace('{i}', String(layer))}.${part}`
+    return `${template.slice(prefix.length).replace('{i}', String(layer))}.${part}`
   }
   const model: OpenedModel = {
     folder,
@@ -100,30 +126,51 @@ function modelOf(folder: string, config: ModelConfig, family: Family, weights: T
     config,
     family,
     weights,
+    has,
+    isTransposed: (role) => family.transposed && !NEVER_TRANSPOSED.includes(role),
     tensorName,
     tensor: (role, layer, part) => weights.get(tensorName(role, layer, part)),
+    matrix(role, layer) {
+      const W = weights.readF32(tensorName(role, layer))
+      return model.isTransposed(role) ? transposed(W, shapeOf(role, config, family)) : W
+    },
     close: () => weights.close(),
   }
   const files = new Set(checkTensors(model).map((info) => info.file))
   return { ...model, dataFolder: realFolderOf([...files], folder) }
 }
 
+/** What stands in front of every name of the family but not in these files. */
+function droppedPrefix({ prefix = '', tensors }: Family, weights: TensorStore): string {
+  const name = `${tensors.embedding!}.weight`
+  return !weights.tensors.has(name) && weights.tensors.has(name.slice(prefix.length)) ? prefix : ''
+}
+
+/** W (in, out) as (out, in). */
+function transposed(W: Float32Array, [rows, cols]: readonly number[]): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(W.length)
+  for (let j = 0; j < cols!; j++) for (let i = 0; i < rows!; i++) out[i * cols! + j] = W[j * rows! + i]!
+  return out
+}
+
 /** Every tensor of the model, checked. */
 function checkTensors(model: OpenedModel): TensorInfo[] {
   const { config } = model
-  const tensors = [checked(model, 'embedding'), checked(model, 'finalNorm'), checked(model, 'head')]
-  for (let layer = 0; layer < config.layers; layer++)
-    for (const role of LAYER_ROLES) {
-      tensors.push(checked(model, role, layer))
-      if (config.biases.includes(role)) tensors.push(checked(model, role, layer, 'bias'))
-    }
+  const tensors: TensorInfo[] = []
+  const check = (role: TensorRole, layer?: number): void => {
+    if (!model.has(role)) return
+    tensors.push(checked(model, role, layer))
+    if (config.biases.includes(role)) tensors.push(checked(model, role, layer, 'bias'))
+  }
+  for (const role of MODEL_ROLES) check(role)
+  for (let layer = 0; layer < config.layers; layer++) for (const role of LAYER_ROLES) check(role, layer)
   return tensors
 }
 
 function checked(model: OpenedModel, role: TensorRole, layer?: number, part?: 'bias'): TensorInfo {
   const info = model.tensor(role, layer, part)
-  const shape = shapeOf(role, model.config)
-  const wanted = part === 'bias' ? shape.slice(0, 1) : shape
+  const shape = shapeOf(role, model.config, model.family)
+  const wanted = part === 'bias' ? shape.slice(0, 1) : model.isTransposed(role) ? shape.toReversed() : shape
   if (info.shape.join() !== wanted.join())
     throw new FormatError(
       `Cannot use tensor "${info.name}" of ${info.file}: its shape is [${info.shape.join(', ')}], ` +

@@ -22,6 +22,7 @@ import { nativeProducts } from '../runtime/native-products.ts'
 import type { Session } from '../runtime/session.ts'
 import { createSession } from '../runtime/session.ts'
 import type { Blas } from '../tensor/blas.ts'
+import { moments, projectPart, routePart } from './cluster-jobs.ts'
 import { entangleJob } from './entangle/work.ts'
 import { attention, denseFfn, embed, intermediate, propagate, propagateDown } from './forward-jobs.ts'
 import type { EngineInit, Job, MatrixName } from './jobs.ts'
@@ -29,6 +30,11 @@ import { ROLES } from './jobs.ts'
 import { gram, solve } from './solve-jobs.ts'
 
 const NOTHING: { result: unknown; transfer: ArrayBuffer[] } = { result: undefined, transfer: [] }
+
+/** A result whose memory goes to the caller instead of being copied. */
+function handOver(result: Float32Array | Uint8Array): { result: unknown; transfer: ArrayBuffer[] } {
+  return { result, transfer: [result.buffer as ArrayBuffer] }
+}
 
 /** The graphs a job can run. Those with weights belong to one layer and are dropped when the next one begins. */
 export type SessionKind =
@@ -78,12 +84,16 @@ export class Engine {
       case 'propagateDown':
         await propagateDown(this, job)
         return NOTHING
-      case 'gram': {
-        const result = await gram(this, job)
-        return { result, transfer: [result.buffer as ArrayBuffer] }
-      }
+      case 'gram':
+        return handOver(await gram(this, job))
       case 'solve':
         return { result: await solve(this, job), transfer: [] }
+      case 'moments':
+        return { result: await moments(this, job), transfer: [] }
+      case 'project':
+        return handOver(await projectPart(this, job))
+      case 'route':
+        return handOver(await routePart(this, job))
       default:
         return { result: await entangleJob(this, job), transfer: [] }
     }
@@ -146,9 +156,9 @@ export class Engine {
       case 'intermediate':
         return gatedIntermediateModel(this.model, layer)
       case 'prunedFfn':
-        return ffnWithWeightsModel(this.model.config.activation)
+        return ffnWithWeightsModel(this.model.config)
       case 'prunedIntermediate':
-        return intermediateWithWeightsModel(this.model.config.activation)
+        return intermediateWithWeightsModel(this.model.config)
       case 'matMul':
         return matMulModel()
       case 'measure':

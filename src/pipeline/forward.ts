@@ -48,12 +48,19 @@ export async function forward(
     createSession(encodeModel(graph), { threads: options.threads, folder: model.dataFolder })
 
   const hidden = new Float32Array(B * T * config.hidden)
-  await using(open(embedModel(model)), async (session) => {
-    const outputs = await session.run({ input_ids: { type: 'int64', dims: [B, T], data: ids } })
+  const padded = padding !== undefined
+  await using(open(embedModel(model, { padded })), async (session) => {
+    const outputs = await session.run({
+      input_ids: { type: 'int64', dims: [B, T], data: ids },
+      ...(padding &&
+        model.has('positions') && {
+          position_ids: { type: 'int64' as const, dims: [B, T], data: padding.positions },
+        }),
+    })
     hidden.set(floats(outputs['hidden']))
   })
   for (let layer = 0; layer < config.layers; layer++) {
-    const ffnIn = await using(open(attentionModel(model, layer, { padded: padding !== undefined })), (session) =>
+    const ffnIn = await using(open(attentionModel(model, layer, { padded })), (session) =>
       attend(session, hidden, B, T, padding),
     )
     await using(open(denseFfnModel(model, layer)), (session) =>
@@ -102,15 +109,16 @@ async function feedForward(
 ): Promise<void> {
   const { hidden: d, ff } = model.config
   const rows = hidden.length / d
+  const wanted = options.onLayer ? ['down_in', 'ffn_out', 'update'] : ['update']
   const kept = options.onLayer && { downIn: new Float32Array(rows * ff), ffnOut: new Float32Array(rows * d) }
   for (let start = 0; start < rows; start += ROWS) {
     const n = Math.min(ROWS, rows - start)
     const x = ffnIn.subarray(start * d, (start + n) * d)
-    const outputs = await session.run({ x: { type: 'float32', dims: [n, d], data: x } })
-    const y = floats(outputs['ffn_out'])
-    for (let i = 0, at = start * d; i < y.length; i++, at++) hidden[at]! += y[i]!
+    const outputs = await session.run({ x: { type: 'float32', dims: [n, d], data: x } }, wanted)
+    const added = floats(outputs['update'])
+    for (let i = 0, at = start * d; i < added.length; i++, at++) hidden[at]! += added[i]!
     kept?.downIn.set(floats(outputs['down_in']), start * ff)
-    kept?.ffnOut.set(y, start * d)
+    kept?.ffnOut.set(floats(outputs['ffn_out']), start * d)
   }
   if (kept) options.onLayer?.(layer, ffnIn, kept.downIn, kept.ffnOut)
 }

@@ -80,13 +80,13 @@ describe('writeArtifact()', () => {
     const graph = graphOf(artifact.folder)
     const layers = Array.from({ length: config.layers }, (_, layer) => layer)
     for (const layer of layers)
-      for (const value of ['ffn_norm/Mul', `mlp/down/${product}`])
+      for (const value of ['ffnNorm/Mul', `mlp/down/${product}`])
         graph.graph.output.push({ name: `/model/layers.${layer}/${value}/output_0`, type: 'float' })
     const session = await createSession(encodeModel(graph), { threads: 1, folder: artifact.folder })
     const results = await session.run(decoderFeeds(config, { ids: goldenIds('llama3-rope').ids, batch: 2 }))
     await session.release()
     for (const layer of layers) {
-      const x = results[`/model/layers.${layer}/ffn_norm/Mul/output_0`]!.data as Float32Array
+      const x = results[`/model/layers.${layer}/ffnNorm/Mul/output_0`]!.data as Float32Array
       const y = results[`/model/layers.${layer}/mlp/down/${product}/output_0`]!.data as Float32Array
       const twin = twinFeedForward(x, config, artifact.weights[layer]!, artifact.routers[layer]!)
       expect(new Set(twin.experts).size).toBe(form.experts)

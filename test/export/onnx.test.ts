@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,7 +15,9 @@ import { createSession } from '../../src/runtime/session.ts'
 import type { DecoderFeeds } from '../fixtures/decoder.ts'
 import { maxDifference, runDecoder } from '../fixtures/decoder.ts'
 
-const MODELS = ['llama', 'llama3-rope', 'mistral', 'llama-sharded', 'llama-f16', 'llama-bf16']
+const MODELS = readdirSync(fileURLToPath(new URL('../golden/models', import.meta.url)), { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name)
 const TOLERANCE = 2e-4 // of the goldens: float32 in another order of summation
 
 const golden = (name: string): string => fileURLToPath(new URL(`../golden/models/${name}`, import.meta.url))

@@ -47,7 +47,7 @@ describe('graphs with run-time weights', () => {
   it('ffnWithWeightsModel() with the dense weights is denseFfnModel()', async () => {
     const feeds = { x, gate: weights('gate', ff, d), up: weights('up', ff, d), down: weights('down', d, ff) }
     const dense = await run(denseFfnModel(model, 1), { x })
-    const { y } = await run(ffnWithWeightsModel('silu'), feeds)
+    const { y } = await run(ffnWithWeightsModel(model.config), feeds)
     expect(y!.dims).toEqual([5, d])
     // Constant weights are laid out anew for the kernels, so sums may be in another order.
     expectClose(y!, dense['ffn_out']!, 1e-5)
@@ -55,7 +55,7 @@ describe('graphs with run-time weights', () => {
 
   it('intermediateWithWeightsModel() with the dense weights is gatedIntermediateModel(), and down_in of the FF layer', async () => {
     const feeds = { x, gate: weights('gate', ff, d), up: weights('up', ff, d) }
-    const { down_in } = await run(intermediateWithWeightsModel('silu'), feeds)
+    const { down_in } = await run(intermediateWithWeightsModel(model.config), feeds)
     const dense = await run(gatedIntermediateModel(model, 1), { x })
     expectClose(down_in!, dense['down_in']!, 1e-5)
     expect((await run(denseFfnModel(model, 1), { x }))['down_in']).toEqual(dense['down_in'])

@@ -6,7 +6,7 @@ import type { ModelConfig } from '../../src/model/config.ts'
 import { parseConfig, readConfig } from '../../src/model/config.ts'
 
 const GOLDEN = path.join(import.meta.dirname, '../golden')
-const SUPPORTED = ['llama', 'llama3-rope', 'mistral', 'llama-sharded', 'llama-f16', 'llama-bf16']
+const SUPPORTED = fs.readdirSync(path.join(GOLDEN, 'config-v4')).map((file) => path.basename(file, '.json'))
 const json = (file: string): Record<string, unknown> =>
   JSON.parse(fs.readFileSync(path.join(GOLDEN, file), 'utf8')) as Record<string, unknown>
 const BASE = json('models/llama/config.json')
@@ -36,6 +36,19 @@ describe('readConfig()', () => {
       maxPositions: 128,
       activation: 'silu',
       slidingWindow: null,
+      slidingLayers: 'all',
+      noRopeLayers: [],
+      norm: 'rms',
+      localRope: null,
+      rotaryDim: 12,
+      gated: true,
+      parallel: false,
+      attentionScale: 12 ** -0.5,
+      attentionSoftcap: null,
+      logitSoftcap: null,
+      logitScale: 1,
+      embeddingScale: 1,
+      residualScale: 1,
       biases: [],
       bosTokenId: 1,
       eosTokenIds: [2],
@@ -60,8 +73,8 @@ describe('readConfig()', () => {
     ['not-json', FormatError, 'it is not JSON'],
     ['string-number', FormatError, 'hidden_size is the string "64", expected a number'],
     ['unknown-activation', UnsupportedError, 'hidden_act is "wiggle", supported are silu'],
-    ['unknown-model-type', UnsupportedError, 'model_type is "qllama9", supported are llama, mistral'],
-    ['unknown-rope', UnsupportedError, 'rope_type is "spiral", supported are default, llama3'],
+    ['unknown-model-type', UnsupportedError, 'model_type is "qllama9", closest known is llama'],
+    ['unknown-rope', UnsupportedError, 'rope_type is "spiral", supported are default, linear'],
   ])('refuses malformed/config-%s in one line that names the file', (name, kind, message) => {
     const folder = path.join(GOLDEN, 'malformed', `config-${name}`)
     const open = (): unknown => readConfig(folder)
@@ -107,15 +120,55 @@ describe('parseConfig()', () => {
     expect(parse({ sliding_window: 9 }).slidingWindow).toBe(null) // llama has no such key
   })
 
-  it('honours attention biases and refuses FF biases', () => {
+  it('honours biases', () => {
     expect(parse({ attention_bias: true }).biases).toEqual(['query', 'key', 'value', 'attentionOut'])
-    expect(() => parse({ mlp_bias: true })).toThrow(UnsupportedError)
+    expect(parse({ mlp_bias: true }).biases).toEqual(['gate', 'up', 'down'])
   })
 
   it('reads several end-of-text tokens, and the old name of the rope type', () => {
     expect(parse({ eos_token_id: [5, 9] }).eosTokenIds).toEqual([5, 9])
     const { rope_parameters: _, ...old } = BASE
-    expect(() => parseConfig({ ...old, rope_scaling: { type: 'linear', factor: 2 } }, '')).toThrow(/type is "linear"/)
+    const { rope } = parseConfig({ ...old, rope_theta: 5e5, rope_scaling: { type: 'linear', factor: 2 } }, '')
+    expect(rope).toEqual({ type: 'linear', theta: 5e5, factor: 2 })
+  })
+
+  it.each([
+    ['qwen2_moe', 'qwen2'],
+    ['gemma3', 'gemma'],
+    ['Phi-3', 'phi'],
+    ['stablelm_epoch', 'stablelm'],
+  ])('names the family closest to %s', (model_type, known) => {
+    expect(() => parse({ model_type })).toThrow(UnsupportedError)
+    expect(() => parse({ model_type })).toThrow(`model_type is "${model_type}", closest known is ${known}`)
+  })
+
+  it('gives windows to the layers that layer_types names, or to those of the rule of the family', () => {
+    const layersOf = (change: object): unknown =>
+      parseConfig({ ...json('config-v4/gemma2.json'), ...change }, '').slidingLayers
+    expect(layersOf({})).toEqual([0, 2])
+    expect(layersOf({ layer_types: ['full_attention', 'sliding_attention', 'full_attention'] })).toEqual([1])
+    expect(() => layersOf({ layer_types: ['full_attention'] })).toThrow(/layer_types has 1 entries, expected 3/)
+    expect(() => layersOf({ layer_types: Array(3).fill('linear_attention') })).toThrow(UnsupportedError)
+    const qwen = { ...json('config-v4/qwen2.json'), use_sliding_window: true, sliding_window: 4, max_window_layers: 1 }
+    expect(parseConfig(qwen, '')).toMatchObject({ slidingWindow: 4, slidingLayers: [1] })
+    expect(parseConfig({ ...qwen, use_sliding_window: false }, '').slidingWindow).toBe(null)
+  })
+
+  it.each([
+    ['opt', { do_layer_norm_before: false }],
+    ['opt', { _remove_final_layer_norm: true }],
+    ['opt', { word_embed_proj_dim: 32 }],
+    ['gpt2', { scale_attn_by_inverse_layer_idx: true }],
+    ['gpt2', { scale_attn_weights: false }],
+    ['gpt2', { add_cross_attention: true }],
+    ['gemma2', { use_bidirectional_attention: true }],
+    ['llama', { is_encoder_decoder: true }],
+    ['llama', { rope_scaling: { rope_type: 'default', mrope_section: [2, 3, 3] } }],
+  ])('refuses %s with %o, naming the key', (name, change) => {
+    const [key] = Object.keys(change)
+    const changed = (): unknown => parseConfig({ ...json(`config-v4/${name}.json`), ...change }, 'config.json')
+    expect(changed).toThrow(UnsupportedError)
+    expect(changed).toThrow(key!)
   })
 
   it.each([

@@ -74,7 +74,7 @@ function attention(model: OpenedModel, at: string, X: readonly Float64Array[]): 
 /** Rotary embedding, first half of a head against the second, unscaled frequencies. */
 function rotate(x: Float64Array, position: number, model: OpenedModel): void {
   const { headDim, rope } = model.config
-  if (rope.type !== 'default') throw new Error('The naive twin knows the default rotary embedding only')
+  if (rope?.type !== 'default') throw new Error('The naive twin knows the default rotary embedding only')
   const half = headDim / 2
   for (let j = 0; j < half; j++) {
     const angle = position * rope.theta ** ((-2 * j) / headDim)
