@@ -27,28 +27,68 @@ export const MOMENT_ROWS = 32_768
 /** Rows of one chunk: large products, little memory. */
 export const CHUNK_ROWS = 4096
 
-/**
- * Moments of every s-th row, s the smallest stride that leaves at most `maxRows` of them. Rows are gathered and shifted
- * chunk by chunk, the products go through `blas`.
- */
+/** Every s-th row is taken, s the smallest stride that leaves at most `maxRows` of them. */
+export function momentStride(rows: number, maxRows = MOMENT_ROWS): number {
+  return Math.ceil(rows / maxRows)
+}
+
+/** A point near the mean: that of the first rows taken. */
+export async function momentShift(source: RowSource, every: number): Promise<Float32Array> {
+  const gathered = gatheredChunk(source, every)
+  const n = await gather(source, 0, every, gathered)
+  return meanOf(gathered, n, source.dim)
+}
+
+/** Moments of every s-th row, gathered and shifted chunk by chunk; the products go through `blas`. */
 export async function accumulateMoments(source: RowSource, blas: Blas, maxRows = MOMENT_ROWS): Promise<Moments> {
-  const { rows, dim } = source
-  const every = Math.ceil(rows / maxRows)
-  const gathered = new Float32Array(Math.min(CHUNK_ROWS, Math.ceil(rows / every)) * dim)
+  const every = momentStride(source.rows, maxRows)
+  const shift = await momentShift(source, every)
+  return sumMoments([await partialMoments(source, { start: 0, end: source.rows, every, shift }, blas)])
+}
+
+/** Rows [start, end) of which every s-th is taken; start is a multiple of CHUNK_ROWS · every. */
+export type MomentRange = {
+  readonly start: number
+  readonly end: number
+  readonly every: number
+  readonly shift: Float32Array
+}
+
+/** Moments of a part of the rows. */
+export async function partialMoments(source: RowSource, range: MomentRange, blas: Blas): Promise<Moments> {
+  const { dim } = source
+  const { start, end, every, shift } = range
+  const gathered = gatheredChunk(source, every)
   const sum = new Float64Array(dim)
   const cross = createGram(blas, dim)
-  let shift: Float32Array | undefined
   let count = 0
-  for (let start = 0; start < rows; start += CHUNK_ROWS * every) {
-    const n = await gather(source, start, every, gathered)
-    shift ??= meanOf(gathered, n, dim)
+  for (let at = start; at < end; at += CHUNK_ROWS * every) {
+    const n = await gather(source, at, every, gathered)
     subtract(gathered, n, shift, sum)
     await cross.add(gathered.subarray(0, n * dim))
     count += n
   }
-  const moments = { count, dim, shift: shift ?? new Float32Array(dim), sum, cross: await cross.finish() }
+  return { count, dim, shift, sum, cross: await cross.finish() }
+}
+
+/** The moments of all parts, added in their order. Throws SolverError on NaN or Inf. */
+export function sumMoments([first, ...others]: readonly Moments[]): Moments {
+  const { dim, shift } = first!
+  const sum = Float64Array.from(first!.sum)
+  const cross = Float32Array.from(first!.cross)
+  let { count } = first!
+  for (const part of others) {
+    for (let j = 0; j < dim; j++) sum[j] += part.sum[j]
+    for (let i = 0; i < cross.length; i++) cross[i] += part.cross[i]
+    count += part.count
+  }
+  const moments = { count, dim, shift, sum, cross }
   requireFinite(moments)
   return moments
+}
+
+function gatheredChunk({ rows, dim }: RowSource, every: number): Float32Array {
+  return new Float32Array(Math.min(CHUNK_ROWS, Math.ceil(rows / every)) * dim)
 }
 
 /** Copies rows start, start + every, … of one chunk's worth into `out`; returns their number. */

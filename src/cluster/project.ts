@@ -6,9 +6,19 @@ import { CHUNK_ROWS } from './moments.ts'
 import type { Pca } from './pca.ts'
 import type { Points } from './points.ts'
 
-/** points = P x − P μ of every row, straight into the points' memory, padded by rows of zeros in P. */
-export async function project(source: RowSource, { P, mean }: Pca, blas: Blas, points: Points): Promise<void> {
-  const { stride, data } = points
+/** points = P x − P μ of every row, straight into the points' memory. */
+export async function project(source: RowSource, basis: Pca, blas: Blas, points: Points): Promise<void> {
+  await projectRows(source, basis, blas, { start: 0, end: source.rows, stride: points.stride, out: points.data })
+}
+
+/** Rows [start, end) of the points, into `out` (end − start, stride), padded by rows of zeros in P. */
+export async function projectRows(
+  source: Pick<RowSource, 'chunk'>,
+  { P, mean }: Pick<Pca, 'P' | 'mean'>,
+  blas: Blas,
+  part: { readonly start: number; readonly end: number; readonly stride: number; readonly out: Float32Array },
+): Promise<void> {
+  const { stride } = part
   const padded: Mat = zeros(stride, P.cols)
   padded.data.set(P.data)
   const offset = new Float32Array(stride)
@@ -17,9 +27,9 @@ export async function project(source: RowSource, { P, mean }: Pca, blas: Blas, p
     for (let j = 0; j < P.cols; j++) sum -= P.data[c * P.cols + j] * mean[j]
     offset[c] = sum
   }
-  for (let start = 0; start < source.rows; start += CHUNK_ROWS) {
-    const end = Math.min(start + CHUNK_ROWS, source.rows)
-    const out = data.subarray(start * stride, end * stride)
+  for (let { start } = part; start < part.end; start += CHUNK_ROWS) {
+    const end = Math.min(start + CHUNK_ROWS, part.end)
+    const out = part.out.subarray((start - part.start) * stride, (end - part.start) * stride)
     for (let i = 0; i < end - start; i++) out.set(offset, i * stride)
     await blas.gemm(end - start, stride, P.cols, await source.chunk(start, end), padded.data, out, {
       transB: true,

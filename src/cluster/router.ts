@@ -4,11 +4,11 @@ import type { Mat } from '../tensor/mat.ts'
 import { assertShape, matOf, zeros } from '../tensor/mat.ts'
 import { kmeans } from './kmeans.ts'
 import type { RowSource } from './moments.ts'
-import { accumulateMoments, CHUNK_ROWS } from './moments.ts'
+import type { Passes } from './passes.ts'
+import { passesHere } from './passes.ts'
 import type { Pca } from './pca.ts'
 import { componentCount, pca } from './pca.ts'
 import { createSpace } from './points.ts'
-import { project } from './project.ts'
 
 /** The expert of a token x is argmax_c (weight x + bias)_c; ties go to the lowest index. */
 export type Router = {
@@ -28,6 +28,8 @@ export type FitRouterOptions = RowSource & {
   readonly seed?: number
   /** Name in error messages, e.g. 'layer 3'. @default 'the inputs' */
   readonly name?: string
+  /** Who passes over the rows. @default this thread, with `blas` */
+  readonly passes?: Passes
 }
 
 export type RouterFit = {
@@ -65,13 +67,13 @@ export async function fitRouter(options: FitRouterOptions): Promise<RouterFit> {
       `Cannot cluster ${name} into ${experts} experts: only ${rows} tokens: use more text, or at most ${rows} experts`,
     )
   if (experts === 1) return oneExpert(options)
-  const moments = await accumulateMoments(options, blas)
-  const basis = await pca(moments, blas, { components: componentCount(dim, rows), seed })
+  const passes = options.passes ?? passesHere(options, blas)
+  const basis = await pca(await passes.moments(), blas, { components: componentCount(dim, rows), seed })
   const space = createSpace(rows, basis.P.rows, experts)
-  await project(options, basis, blas, space.points)
+  await passes.project(basis, space.points)
   const result = kmeans(space, { seed })
   const router = foldRouter(basis.P, basis.mean, matOf(experts, basis.P.rows, result.centroids))
-  const labels = await routeRows(router, rows, options.chunk, blas)
+  const labels = await passes.route(router)
   const counts = new Int32Array(experts)
   for (const label of labels) counts[label]++
   return {
@@ -129,54 +131,6 @@ export function foldRouter(P: Mat, mean: Float64Array | Float32Array, centroids:
     bias[k] = -square / 2 - projected
   }
   return { weight, bias }
-}
-
-/** The experts of the rows of X (n, d), by the float32 products that run at run time too. Throws ShapeError. */
-export function route(router: Router, X: Mat, blas: Blas): Promise<Uint8Array> {
-  if (X.cols !== router.weight.cols || X.data.length !== X.rows * X.cols)
-    throw new ShapeError(
-      `Cannot route ${X.rows} tokens: inputs are (${X.rows}, ${X.cols}) with ${X.data.length} numbers, ` +
-        `the router wants width ${router.weight.cols}`,
-    )
-  return routeRows(router, X.rows, (start, end) => X.data.subarray(start * X.cols, end * X.cols), blas)
-}
-
-/** route() for rows that come in chunks. */
-export async function routeRows(
-  { weight, bias }: Router,
-  rows: number,
-  chunk: RowSource['chunk'],
-  blas: Blas,
-): Promise<Uint8Array> {
-  const labels = new Uint8Array(rows)
-  const k = weight.rows
-  if (k === 1) return labels
-  const scores = new Float32Array(Math.min(CHUNK_ROWS, rows) * k)
-  for (let start = 0; start < rows; start += CHUNK_ROWS) {
-    const end = Math.min(start + CHUNK_ROWS, rows)
-    const X = await chunk(start, end)
-    const some = scores.subarray(0, (end - start) * k)
-    await blas.gemm(end - start, k, weight.cols, X, weight.data, some, { transB: true })
-    argmax(some, bias, labels.subarray(start, end))
-  }
-  return labels
-}
-
-/** labels[i] = the first column of the largest scores[i] + bias. */
-function argmax(scores: Float32Array, bias: Float32Array, labels: Uint8Array): void {
-  const k = bias.length
-  for (let i = 0; i < labels.length; i++) {
-    let best = 0
-    let value = Math.fround(scores[i * k] + bias[0])
-    for (let c = 1; c < k; c++) {
-      const score = Math.fround(scores[i * k + c] + bias[c])
-      if (score > value) {
-        value = score
-        best = c
-      }
-    }
-    labels[i] = best
-  }
 }
 
 function share({ variances, totalVariance }: Pca): number {

@@ -1,9 +1,11 @@
 import type { Router, RouterFit } from '../cluster/router.ts'
-import { fitRouter, routeRows } from '../cluster/router.ts'
+import { fitRouter } from '../cluster/router.ts'
 import { FormatError } from '../errors.ts'
 import type { PackedExpert } from '../mixture/expert.ts'
 import type { OpenedModel } from '../model/open.ts'
 import type { Blas } from '../tensor/blas.ts'
+import { chunkReader } from './cluster-jobs.ts'
+import { passesOf } from './cluster-passes.ts'
 import type { MatrixName } from './jobs.ts'
 import type { Resolved } from './options.ts'
 import type { JobRunner } from './pool.ts'
@@ -221,25 +223,13 @@ function fitStore(run: Run, store: RowStore, experts: number, stream: number): P
     experts,
     seed: run.options.seed + 1_000_003 * stream,
     blas: run.blas,
+    passes: passesOf(store, run.runner),
   })
 }
 
 /** Labels of all rows of a store, by the folded router that runs at run time. */
-async function routeStore(run: Run, store: RowStore, router: Router | undefined): Promise<ArrayLike<number>> {
-  const { rows } = store.ref
-  return router ? routeRows(router, rows, chunkReader(store), run.blas) : new Uint16Array(rows)
-}
-
-/** Consecutive rows of a store, in a buffer that the next call overwrites. */
-function chunkReader(store: RowStore): (start: number, end: number) => Float32Array {
-  let scratch = new Float32Array(0)
-  return (start, end) => {
-    const length = (end - start) * store.ref.cols
-    if (scratch.length < length) scratch = new Float32Array(length)
-    const rows = scratch.subarray(0, length)
-    store.read(start, rows)
-    return rows
-  }
+function routeStore(run: Run, store: RowStore, router: Router | undefined): Promise<ArrayLike<number>> {
+  return router ? passesOf(store, run.runner).route(router) : Promise.resolve(new Uint8Array(store.ref.rows))
 }
 
 function checkCoverage(run: Run, layer: number, what: string, counts: ArrayLike<number>): void {

@@ -1,3 +1,6 @@
+import type { Moments } from '../cluster/moments.ts'
+import type { Pca } from '../cluster/pca.ts'
+import type { Router } from '../cluster/router.ts'
 import type { PackedExpert } from '../mixture/expert.ts'
 import type { ValueForm } from '../mixture/values.ts'
 import type { EntangleJob, EntangleResultOf } from './entangle/jobs.ts'
@@ -39,6 +42,9 @@ export type Job =
   | PropagateJob
   | PropagateDownJob
   | EntangleJob
+  | MomentsJob
+  | ProjectJob
+  | RouteJob
 
 /** hidden[firstRow…] = embedding of `ids` (windows · sequenceLength). */
 export type EmbedJob = {
@@ -146,6 +152,22 @@ export type PropagateDownJob = {
   readonly down: PackedExpert
 }
 
+/** Rows [start, end) of a store. */
+type PartOf = { readonly rows: RowStoreRef; readonly start: number; readonly end: number }
+
+/** Moments of every `every`-th row of a part. */
+export type MomentsJob = PartOf & { readonly kind: 'moments'; readonly every: number; readonly shift: Float32Array }
+
+/** A part in PCA space, (end − start, stride). */
+export type ProjectJob = PartOf & {
+  readonly kind: 'project'
+  readonly basis: Pick<Pca, 'P' | 'mean'>
+  readonly stride: number
+}
+
+/** The experts of a part. */
+export type RouteJob = PartOf & { readonly kind: 'route'; readonly router: Router }
+
 /** What each kind of job gives back. */
 export type JobResult<J extends Job> = J extends GramJob
   ? Float32Array
@@ -153,4 +175,10 @@ export type JobResult<J extends Job> = J extends GramJob
     ? SolveResult[]
     : J extends EntangleJob
       ? EntangleResultOf<J>
-      : undefined
+      : J extends MomentsJob
+        ? Moments
+        : J extends ProjectJob
+          ? Float32Array
+          : J extends RouteJob
+            ? Uint8Array
+            : undefined
