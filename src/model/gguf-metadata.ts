@@ -32,13 +32,22 @@ export function metadataOf({ path, metadata }: Pick<GgufFile, 'path' | 'metadata
     path,
     architecture,
     has,
-    number: (key, otherwise) => get(key, 'a number', isNumber, otherwise),
+    number: (key, otherwise) => shortest(get(key, 'a number', isNumber, otherwise)),
     whole: (key, otherwise) => get(key, 'a whole number of 0 or more', isWhole, otherwise),
     flag: (key, otherwise) => get(key, 'true or false', isFlag, otherwise),
     text: (key) => (has(key) ? get(key, 'a string', isText) : undefined),
     texts: (key) => (has(key) ? get(key, 'a list of strings', isTexts) : undefined),
     numbers: (key) => (has(key) ? get(key, 'a list of numbers', isNumbers) : undefined),
   }
+}
+
+/** Files hold float32: 1e-5 where config.json said 1e-5, and not the 9.999999747378752e-6 next to it. */
+function shortest(value: number): number {
+  for (let digits = 1; digits < 9; digits++) {
+    const rounded = Number(value.toPrecision(digits))
+    if (Math.fround(rounded) === value) return rounded
+  }
+  return value
 }
 
 function isNumber(value: unknown): value is number {

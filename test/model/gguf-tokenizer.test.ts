@@ -109,7 +109,7 @@ describe('tokenizerOf() of byte-level BPE', () => {
 
   it('spells plain text tokens in bytes, and keeps user-defined ones whole', () => {
     const metadata = demo('gpt-2')
-    const tokens = [...(metadata['tokenizer.ggml.tokens'] as { value: string[] }).value, 'x yé', '  |  ']
+    const tokens = [...(metadata['tokenizer.ggml.tokens']!.value as string[]), 'x yé', '  |  ']
     const types = tokens.map((_, i) => (i === 0 ? 3 : i === tokens.length - 1 ? 4 : 1))
     const { tokenizer } = filesOf({
       ...metadata,
