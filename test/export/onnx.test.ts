@@ -18,6 +18,8 @@ import { maxDifference, runDecoder } from '../fixtures/decoder.ts'
 const MODELS = readdirSync(fileURLToPath(new URL('../golden/models', import.meta.url)), { withFileTypes: true })
   .filter((entry) => entry.isDirectory())
   .map(({ name }) => name)
+/** Their angles depend on the length of the sequence so far: token by token is another model than all at once. */
+const BY_LENGTH = ['llama-dynamic', 'phi3-longrope']
 const TOLERANCE = 2e-4 // of the goldens: float32 in another order of summation
 
 const golden = (name: string): string => fileURLToPath(new URL(`../golden/models/${name}`, import.meta.url))
@@ -101,28 +103,31 @@ describe.each(MODELS)('denseDecoderModel(%s)', (name) => {
     await session.release()
   })
 
-  it('gives the same logits token by token through the cache, also for right-padded prompts', async () => {
-    const { model, session, run } = await open(name)
-    const { ids, logits } = goldenTensors(name)
-    const { vocab } = model.config
-    // Row 1 has a prompt of 9 tokens, row 0 of 12; then both go on one token at a time.
-    const lengths = [12, 9]
-    const prompt = BigInt64Array.from({ length: 24 }, (_, i) => ids[i < 12 ? i : i + 12]!)
-    let mask = BigInt64Array.from({ length: 24 }, (_, i) => (i % 12 < lengths[i < 12 ? 0 : 1]! ? 1n : 0n))
-    let { present, keys } = await run(session, model.config, { ids: prompt, mask, batch: B })
-    for (let step = 0; step < 4; step++) {
-      const next = BigInt64Array.from([ids[lengths[0]! + step]!, ids[T + lengths[1]! + step]!])
-      mask = BigInt64Array.from([...mask.subarray(0, keys), 1n, ...mask.subarray(keys), 1n])
-      const result = await run(session, model.config, { ids: next, mask, batch: B, past: present })
-      for (const row of [0, 1]) {
-        const at = (row * T + lengths[row]! + step) * vocab
-        const got = result.logits.subarray(row * vocab, (row + 1) * vocab)
-        expect(maxDifference(got, logits.subarray(at, at + vocab))).toBeLessThan(TOLERANCE)
+  it.runIf(!BY_LENGTH.includes(name))(
+    'gives the same logits token by token, also for right-padded prompts',
+    async () => {
+      const { model, session, run } = await open(name)
+      const { ids, logits } = goldenTensors(name)
+      const { vocab } = model.config
+      // Row 1 has a prompt of 9 tokens, row 0 of 12; then both go on one token at a time.
+      const lengths = [12, 9]
+      const prompt = BigInt64Array.from({ length: 24 }, (_, i) => ids[i < 12 ? i : i + 12]!)
+      let mask = BigInt64Array.from({ length: 24 }, (_, i) => (i % 12 < lengths[i < 12 ? 0 : 1]! ? 1n : 0n))
+      let { present, keys } = await run(session, model.config, { ids: prompt, mask, batch: B })
+      for (let step = 0; step < 4; step++) {
+        const next = BigInt64Array.from([ids[lengths[0]! + step]!, ids[T + lengths[1]! + step]!])
+        mask = BigInt64Array.from([...mask.subarray(0, keys), 1n, ...mask.subarray(keys), 1n])
+        const result = await run(session, model.config, { ids: next, mask, batch: B, past: present })
+        for (const row of [0, 1]) {
+          const at = (row * T + lengths[row]! + step) * vocab
+          const got = result.logits.subarray(row * vocab, (row + 1) * vocab)
+          expect(maxDifference(got, logits.subarray(at, at + vocab))).toBeLessThan(TOLERANCE)
+        }
+        ;({ present, keys } = result)
       }
-      ;({ present, keys } = result)
-    }
-    await session.release()
-  })
+      await session.release()
+    },
+  )
 
   it('survives a round trip through bytes', () => {
     const model = openModel(golden(name))
