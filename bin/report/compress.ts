@@ -72,7 +72,7 @@ function zeros({ matrices }: BlockStats): number {
 
 function sizes(result: CompressResult, { stockBody = 'stream' }: Omit<CompressOptions, 'out'>): string {
   const { ffBytesDense, ffBytesStored, ffBytesPerTokenDense, ffBytesPerToken } = result
-  const experts = result.blocks[0]?.tokensPerExpert.length ?? 1
+  const experts = Math.max(1, ...result.blocks.map(({ tokensPerExpert }) => tokensPerExpert.length))
   const lines = table(
     [{ title: 'FF weights', align: 'left' }, { title: 'dense' }, { title: 'artifact' }, { title: 'ratio' }],
     [
@@ -87,9 +87,14 @@ function sizes(result: CompressResult, { stockBody = 'stream' }: Omit<CompressOp
   )
   const grown =
     ffBytesStored > ffBytesDense
-      ? `Bigger on disk: ${experts === 1 ? 'one expert is' : `${experts} experts are`} stored, one is read per token.`
+      ? `Bigger on disk: ${experts === 1 ? 'one expert is' : `${experts} experts ${alike(result) ? '' : 'or fewer a layer '}are`} stored, one is read per token.`
       : 'Smaller on disk, and smaller to read per token.'
   return `${lines}\n${grown}\n${stockSpeed(stockBody)}`
+}
+
+/** Whether every layer has as many experts. */
+function alike({ blocks }: CompressResult): boolean {
+  return new Set(blocks.map(({ tokensPerExpert }) => tokensPerExpert.length)).size <= 1
 }
 
 /** Zeros are no faster by themselves: said next to every size, because a smaller number suggests otherwise. */

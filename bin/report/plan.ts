@@ -5,7 +5,7 @@ import { table } from '../table.ts'
 
 /** What `plan` prints: first what grows, then what shrinks, then what the run needs. */
 export function planReport(plan: PlanResult): string {
-  const sections = [headline(plan), growth(plan), needs(plan), statistics(plan), warnings(plan)]
+  const sections = [headline(plan), growth(plan), needs(plan), statistics(plan), profileTable(plan), warnings(plan)]
   return `${sections.filter((section) => section !== '').join('\n\n')}\n`
 }
 
@@ -14,7 +14,7 @@ function headline(plan: PlanResult): string {
   const share = percent(ffParameters / parameters)
   return [
     `${plan.model} (${family}): ${blocks} blocks, hidden ${hidden}, FF ${ff}, ${count(parameters)} parameters, ${share} in FF layers`,
-    `Plan: ${experts === 1 ? 'one expert' : `${experts} experts`} per FF layer, ${patternText(plan.pattern)}, ${valuesText(plan)}`,
+    `Plan: ${plan.profile ? `up to ${experts} experts` : experts === 1 ? 'one expert' : `${experts} experts`} per FF layer, ${patternText(plan.pattern)}, ${valuesText(plan)}`,
   ].join('\n')
 }
 
@@ -77,6 +77,19 @@ function statistics({ tokens, tokensPerExpert, rankRisk }: PlanResult): string {
   const spread = `${count(tokens)} calibration tokens, ${count(tokensPerExpert)} per expert on average`
   if (rankRisk.length === 0) return spread
   return `${spread}\nFewer tokens than inputs, damping carries the solver: ${rankRisk.join(', ')}`
+}
+
+/** Layers that are alike, one group a line. */
+function profileTable({ profile }: PlanResult): string {
+  if (!profile) return ''
+  const groups = new Map<string, number[]>()
+  profile.layers.forEach(({ experts, sparsity }, layer) => {
+    const what = experts === 1 ? 'one expert' : `${experts} experts`
+    const key = sparsity === undefined ? what : `${what} at ${percent(sparsity)} zeros`
+    groups.set(key, [...(groups.get(key) ?? []), layer])
+  })
+  const lines = [...groups].map(([key, layers]) => `  ${key}: layers ${layers.join(', ')}`)
+  return [`Profile${profile.rule === undefined ? '' : ` (${profile.rule})`}:`, ...lines].join('\n')
 }
 
 function warnings({ warnings: lines }: PlanResult): string {

@@ -12,12 +12,12 @@ import type { Method } from '../types.ts'
  * artifact.
  */
 export function solveBaseline(run: BegunRun['run'], layer: number, manifest: ArtifactManifest): Promise<PackedFfn> {
-  const options = { ...solverOptions(manifest), values: formOf(manifest), label: 'one-expert baseline' }
+  const options = { ...solverOptions(manifest, layer), values: formOf(manifest), label: 'one-expert baseline' }
   return solveExpert(run, layer, all(run.ffnIn.ref.rows), options)
 }
 
 /** Options of the artifact that shape a solve; Wanda and magnitude artifacts are compared with themselves. */
-function solverOptions({ options }: ArtifactManifest): Omit<ExpertOptions, 'label'> {
+function solverOptions({ options, mixture }: ArtifactManifest, layer: number): Omit<ExpertOptions, 'label'> {
   const text = options['pattern']
   const [n, m] = typeof text === 'string' ? text.split(':').map(Number) : []
   const method = options['method'] as Method
@@ -25,7 +25,7 @@ function solverOptions({ options }: ArtifactManifest): Omit<ExpertOptions, 'labe
     pattern:
       n !== undefined && m !== undefined
         ? { kind: 'n:m', n, m }
-        : { kind: 'unstructured', sparsity: Number(options['sparsity']) },
+        : { kind: 'unstructured', sparsity: mixture.profile?.[layer]?.sparsity ?? Number(options['sparsity']) },
     method: method === 'sparse-expansion' ? 'sparsegpt' : method,
     damping: Number(options['damping']),
     dampingMax: Number(options['dampingMax']),
