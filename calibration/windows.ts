@@ -28,6 +28,8 @@ export type CalibrationOptions = {
   readonly sequenceLength: number
   /** @default 0 */
   readonly seed?: number
+  /** Tokens of text that are read; of a text in order of domains, the first part is one domain. @default streamLimit() */
+  readonly streamTokens?: number
 }
 
 export type EvaluationOptions = {
@@ -48,7 +50,7 @@ export async function readCalibrationWindows(
   paths: readonly string[],
   options: CalibrationOptions & Encoding & CorpusOptions,
 ): Promise<Windows> {
-  const maxTokens = streamLimit(options.tokens)
+  const maxTokens = options.streamTokens ?? streamLimit(options.tokens)
   return calibrationWindows(await tokenStream(readDocuments(paths, options), { ...options, maxTokens }), options)
 }
 

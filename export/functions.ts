@@ -66,7 +66,7 @@ function bodyOf(
 }
 
 /** Functions have no initializers: each constant becomes a node in front of the others. */
-function constantNodes(graph: Graph): Node[] {
+export function constantNodes(graph: Graph): Node[] {
   return graph.initializer.map((tensor) => ({
     name: `${tensor.name}/Constant`,
     opType: 'Constant',

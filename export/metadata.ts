@@ -1,7 +1,18 @@
 import type { StringEntry } from '../src/formats/onnx/types.ts'
 
-/** Where a key appears: the ONNX model and the safetensors file, the ONNX model only, a product node, a router node. */
-export type MetadataPlace = 'files' | 'model' | 'product' | 'router'
+/**
+ * Where a key appears: the ONNX model and the safetensors file, the ONNX model only, a product node, a router node, the
+ * files of HiRE, a node of HiRE that selects; and once predict --griffin has amended the artifact, the files and products.
+ */
+export type MetadataPlace =
+  | 'files'
+  | 'model'
+  | 'product'
+  | 'router'
+  | 'hire'
+  | 'selection'
+  | 'griffin'
+  | 'griffinProduct'
 
 type MetadataKey = {
   readonly key: string
@@ -167,6 +178,78 @@ export const METADATA_KEYS = [
     meaning: 'what it routes: mlp (the FF input), or down_proj (the intermediate)',
     example: 'mlp',
   },
+  {
+    key: 'spexpand.hire',
+    place: 'hire',
+    type: 'string',
+    unit: '',
+    meaning: 'the hire section of spexpand.json, as JSON',
+    example: '{"version":1,…}',
+  },
+  {
+    key: 'spexpand.hire.of',
+    place: 'selection',
+    type: 'string',
+    unit: '',
+    meaning: 'what is selected: mlp (neurons) or lm_head (rows of the softmax)',
+    example: 'mlp',
+  },
+  {
+    key: 'spexpand.layer',
+    place: 'selection',
+    type: 'integer',
+    unit: '',
+    meaning: 'decoder block, from 0; not on lm_head',
+    example: '3',
+  },
+  {
+    key: 'spexpand.hire.k',
+    place: 'selection',
+    type: 'integer',
+    unit: 'neurons or rows',
+    meaning: 'how many count',
+    example: '384',
+  },
+  {
+    key: 'spexpand.hire.k_prime',
+    place: 'selection',
+    type: 'integer',
+    unit: 'neurons or rows',
+    meaning: 'how many are computed exactly',
+    example: '640',
+  },
+  {
+    key: 'spexpand.hire.recall',
+    place: 'selection',
+    type: 'number',
+    unit: 'fraction of k',
+    meaning: 'share of the k largest among the k_prime predicted, on the choosing text',
+    example: '0.9807',
+  },
+  {
+    key: 'spexpand.griffin',
+    place: 'griffin',
+    type: 'string',
+    unit: '',
+    meaning: 'JSON: GRIFFIN densities by layer, ranking, statistic and what they cost (docs/predict.md)',
+    example: '{"formatVersion":1,…}',
+  },
+  {
+    key: 'spexpand.griffin.density',
+    place: 'griffinProduct',
+    type: 'number',
+    unit: 'fraction of neurons',
+    meaning: 'share of FF neurons that the layer keeps behind a prompt',
+    example: '0.5',
+  },
+  {
+    key: 'spexpand.griffin.neurons',
+    place: 'griffinProduct',
+    type: 'integer',
+    unit: 'neurons',
+    meaning: 'how many those are',
+    example: '768',
+  },
 ] as const satisfies readonly MetadataKey[]
 
 type KeyAt<P extends MetadataPlace> = Extract<(typeof METADATA_KEYS)[number], { place: P }>['key']
@@ -191,6 +274,10 @@ const PLACE_TITLES: Readonly<Record<MetadataPlace, string>> = {
   model: 'ONNX model',
   product: '`SparseExpertMatMul` and `SparseExpertMatMulInteger` nodes',
   router: 'the `ArgMax` node of a router',
+  hire: '`hire.onnx` and `hire.safetensors`',
+  selection: 'the `TopK` nodes of `hire.onnx`',
+  griffin: 'ONNX model and safetensors `__metadata__`, by `predict --griffin`',
+  griffinProduct: '`SparseExpertMatMul` and `SparseExpertMatMulInteger` nodes, by `predict --griffin`',
 }
 
 /** The table of docs/formats.md. */

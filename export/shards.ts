@@ -101,6 +101,6 @@ function byteLengthOf({ dtype, shape }: TensorEntry): number {
   return elementCount(shape) * DTYPE_BYTES[dtype]
 }
 
-function placedAt({ dtype, shape, offset, byteLength }: PlannedTensor, location: string): PlacedTensor {
+export function placedAt({ dtype, shape, offset, byteLength }: PlannedTensor, location: string): PlacedTensor {
   return { dtype, shape, external: { location, offset, length: byteLength } }
 }

@@ -26,7 +26,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'report',
     'predict',
   ]),
-  export: ['mixture', 'graph', 'formats', 'model'],
+  export: ['mixture', 'graph', 'formats', 'model', 'predict'],
   calibration: ['model', 'graph', 'runtime', 'formats', 'linalg'],
   mixture: ['cluster', 'prune'],
   cluster: ['linalg'],

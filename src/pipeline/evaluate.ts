@@ -7,12 +7,13 @@ import type { OpenedModel } from '../model/open.ts'
 import { openModel } from '../model/open.ts'
 import { isArtifact, openArtifact } from '../verify/artifact.ts'
 import { evaluateArtifact, evaluateGraph } from '../verify/evaluate.ts'
-import { nativeStatus } from '../runtime/native.ts'
-import type { Provider } from '../runtime/session.ts'
 import { TOOL_VERSION } from '../version.ts'
 import { denseSource } from './dense-source.ts'
 import { sourceHash } from './fingerprint.ts'
 import { runtimeName } from './open-decoder.ts'
+import { openHire } from './predict/hire-option.ts'
+import { evaluateHire } from './predict/hire-quality.ts'
+import { defaultProvider } from './provider.ts'
 import { stopwatch } from './stopwatch.ts'
 import { evaluationText } from './text.ts'
 import type { EvaluateOptions, EvaluateResult } from './types.ts'
@@ -57,6 +58,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     wallMs: watch.totalMs(),
   })
   if (!artifact) {
+    if (options.hire) openHire(folder)
     const model = openModel(folder)
     try {
       const graph = denseDecoderModel(model, TOOL_VERSION)
@@ -68,10 +70,14 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   const provider = options.provider ?? defaultProvider()
   const body = provider === 'spexpand' ? '' : ` (${artifact.manifest.mixture.stockBody})`
   const runtime = `${runtimeName('artifact', provider)}${body}`
+  if (options.hire && options.dense === undefined)
+    return result(await evaluateHire(folder, { ...common, provider }), `${runtime}, HiRE`, OWN_BASELINE)
   const dense = openDense(options, artifact.manifest.source)
   if ('missing' in dense) return result(await evaluateArtifact({ ...common, folder, provider }), runtime, dense.missing)
   const source = denseSource(dense.model, threads, options.signal)
   try {
+    if (options.hire)
+      return result(await evaluateHire(folder, { ...common, provider, dense: source }), `${runtime}, HiRE`)
     return result(await evaluateArtifact({ ...common, folder, provider, dense: source }), runtime)
   } finally {
     await source.release()
@@ -79,11 +85,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   }
 }
 
-/** Our operators where they are built: many times faster than the portable functions, and the result says so. */
-function defaultProvider(): Provider {
-  const native = nativeStatus()
-  return native.found && native.operatorsPath !== undefined ? 'spexpand' : 'cpu'
-}
+/** What KL and agreement of --hire are measured against without --dense. */
+const OWN_BASELINE = 'KL and agreement are against the artifact itself without HiRE'
 
 /** The dense model to compare with: the one given, or the embedded demo model if the artifact was made from it. */
 export function openDense(

@@ -8,15 +8,17 @@ import type { TextSource } from './types.ts'
 
 /** Calibration windows of the given text, or of the bundled one. */
 export function calibrationText(
-  model: OpenedModel,
+  model: Pick<OpenedModel, 'folder' | 'config'>,
   options: {
     readonly text?: TextSource
     readonly tokens: number
     readonly sequenceLength: number
     readonly seed: number
+    /** Tokens of text that are read. @default streamLimit() of `tokens` */
+    readonly streamTokens?: number
   },
 ): Promise<Windows> {
-  const { tokens, sequenceLength, seed } = options
+  const { tokens, sequenceLength, seed, streamTokens } = options
   assertPositions(model, sequenceLength)
   const { encode, separatorId } = openTokenizer(model.folder)
   return readCalibrationWindows(options.text?.paths ?? [calibrationCorpus()], {
@@ -25,6 +27,7 @@ export function calibrationText(
     seed,
     encode,
     separatorId,
+    ...(streamTokens === undefined ? {} : { streamTokens }),
   })
 }
 
@@ -43,7 +46,7 @@ export function evaluationText(
   })
 }
 
-function assertPositions({ config, folder }: OpenedModel, sequenceLength: number): void {
+function assertPositions({ config, folder }: Pick<OpenedModel, 'folder' | 'config'>, sequenceLength: number): void {
   if (sequenceLength > config.maxPositions)
     throw new UsageError(
       `--sequence-length ${sequenceLength} is longer than the ${config.maxPositions} positions of ${folder}: lower it`,

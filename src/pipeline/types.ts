@@ -185,6 +185,8 @@ export type EvaluateOptions = {
   readonly text?: TextSource
   /** Dense model to compare with. @default the artifact's source model, when it is where it was and unchanged */
   readonly dense?: string
+  /** Run an artifact with its HiRE; without `dense` it is compared with itself without. @default false */
+  readonly hire?: boolean
   /** Evaluation windows. @default 256 */
   readonly windows?: number
   /** @default 256 */

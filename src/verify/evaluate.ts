@@ -27,6 +27,8 @@ export type GraphEvaluation = {
    * leaves as it is: give only the model that the artifact was made from.
    */
   readonly dense?: HiddenSource
+  /** A graph of the same folder whose head is the dense one, where the graph's own is not. @default the graph */
+  readonly denseHead?: Model
   readonly threads: number
   /** What computes the body of the graph; the head, which compression leaves as it is, is always computed by 'cpu'. @default 'cpu' */
   readonly provider?: Provider
@@ -57,7 +59,12 @@ export async function evaluateGraph(options: GraphEvaluation): Promise<GraphQual
   const source = await graphHiddenSource(graph, { folder, threads, provider })
   let scorer: Scorer | undefined
   try {
-    scorer = await createScorer(graph, head, { folder, threads, withDense: dense !== undefined })
+    scorer = await createScorer(graph, head, {
+      folder,
+      threads,
+      withDense: dense !== undefined,
+      ...(options.denseHead ? { denseHead: splitBeforeHead(options.denseHead, `the graph of ${folder}`).head } : {}),
+    })
     return await measure(options, source, scorer, windowsPerRun(graph, head.vocab, options))
   } finally {
     await source.release()

@@ -57,6 +57,9 @@ const manifestSchema = z.object({
       matrices: z.array(matrixStats),
     }),
   ),
+  /** What predict measured; whoever uses a section checks it. */
+  griffin: z.record(z.string(), z.unknown()).optional(),
+  hire: z.record(z.string(), z.unknown()).optional(),
   fallbacks: z.array(z.object({ where: z.string(), what: z.string(), because: z.string() })),
   files: z.array(z.object({ name: fileName, bytes: count, sha256 })),
 })

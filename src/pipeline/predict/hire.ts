@@ -6,6 +6,7 @@ import type { OpenedModel } from '../../model/open.ts'
 import { openModel } from '../../model/open.ts'
 import { gatedMagnitude, keepPredicted, Recall } from '../../predict/hire.ts'
 import { inputRoot, lowRank, truncated } from '../../predict/low-rank.ts'
+import type { HirePredictor } from '../../predict/predictor.ts'
 import { dequantizeRows, quantizeRows } from '../../predict/quantized-rows.ts'
 import { createBlas } from '../../runtime/blas.ts'
 import type { Blas } from '../../tensor/blas.ts'
@@ -18,10 +19,11 @@ import { openWalk } from './walk.ts'
 import { calibrationText, evaluationText } from '../text.ts'
 import type { Quality, TextSource } from '../types.ts'
 
-/** How gate and up are predicted: factors of a rank (activation-aware), or rows rounded to whole numbers. */
-export type HirePredictor =
-  | { readonly kind: 'lr'; readonly rank: number }
-  | { readonly kind: 'q'; readonly bits: 8 | 4; readonly groupSize: number }
+/**
+ * Tokens of text that calibration windows are drawn from. With a limit near the number of tokens wanted, a text in order
+ * of domains would be calibrated on its first domain only: that cost 0.01 to 0.03 of recall (docs/predict.md).
+ */
+export const STREAM_TOKENS = 1 << 23
 
 export type PredictHireOptions = {
   /** Dense model folder. @default the embedded demo model */
@@ -59,7 +61,7 @@ export type HireRow = {
 /**
  * The two matrices of a predictor of one layer, each as a chain of products x → x · Aᵀ → …: one matrix, or V then U.
  */
-type Chains = { readonly gate: readonly Mat[]; readonly up: readonly Mat[] }
+export type Chains = { readonly gate: readonly Mat[]; readonly up: readonly Mat[] }
 
 /**
  * HiRE's predictors (arXiv 2402.09360) on the FF layers of a dense model: how many of the true top k neurons of
@@ -76,7 +78,13 @@ export async function predictHire(options: PredictHireOptions): Promise<HireRow[
   try {
     assertPredictors(predictors, model)
     const source = options.calibration ? { text: options.calibration } : {}
-    const calibration = await calibrationText(model, { ...source, tokens, sequenceLength, seed: 0 })
+    const calibration = await calibrationText(model, {
+      ...source,
+      tokens,
+      sequenceLength,
+      seed: 0,
+      streamTokens: STREAM_TOKENS,
+    })
     const text = options.text ? { text: options.text } : {}
     const windows = await evaluationText(folder, { ...text, windows: count, sequenceLength })
     const walk = await openWalk(model, threads)
@@ -142,7 +150,7 @@ async function chainsOf(
 }
 
 /** |silu(gate~ x) · up~ x| of rows x (n, d) → (n, ff). */
-async function predictedScores(blas: Blas, { gate, up }: Chains, x: Float32Array): Promise<Float32Array> {
+export async function predictedScores(blas: Blas, { gate, up }: Chains, x: Float32Array): Promise<Float32Array> {
   const through = async (matrices: readonly Mat[]): Promise<Float32Array> => {
     let rows = x
     for (const A of matrices) {
