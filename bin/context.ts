@@ -3,6 +3,7 @@ import type {
   compress,
   doctor,
   evaluate,
+  exportHfDense,
   forwardFile,
   generate,
   inspect,
@@ -19,6 +20,7 @@ export type Library = {
   readonly entangleFiles: typeof entangleFiles
   readonly evaluate: typeof evaluate
   readonly inspect: typeof inspect
+  readonly exportHfDense: typeof exportHfDense
   readonly forwardFile: typeof forwardFile
   readonly doctor: typeof doctor
   readonly generate: typeof generate

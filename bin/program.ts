@@ -4,6 +4,7 @@ import { addCompressCommand } from './commands/compress.ts'
 import { addDoctorCommand } from './commands/doctor.ts'
 import { addEntangleCommand } from './commands/entangle.ts'
 import { addEvalCommand } from './commands/eval.ts'
+import { addExportCommand } from './commands/export.ts'
 import { addForwardCommand } from './commands/forward.ts'
 import { addGenerateCommand } from './commands/generate.ts'
 import { addInspectCommand } from './commands/inspect.ts'
@@ -46,6 +47,7 @@ export function createProgram(context: Context): Command {
   addVerifyCommand(program, context)
   addGenerateCommand(program, context)
   addPredictCommand(program, context)
+  addExportCommand(program, context)
   addForwardCommand(program, context)
   addPruneMatrixCommand(program, context)
   addDoctorCommand(program, context)
