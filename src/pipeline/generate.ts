@@ -5,13 +5,17 @@ import { readConfig } from '../model/config.ts'
 import type { Tokenizer } from '../model/tokenizer.ts'
 import { openTokenizer } from '../model/tokenizer.ts'
 import type { Provider } from '../runtime/session.ts'
+import type { Decoder } from '../verify/decoder.ts'
 import { createDecoder } from '../verify/decoder.ts'
 import type { Generation } from '../verify/generate.ts'
 import { generateTokens } from '../verify/generate.ts'
 import type { Sampling } from '../verify/sample.ts'
 import { sampleToken } from '../verify/sample.ts'
-import type { GriffinOption } from './predict/griffin-option.ts'
+import type { GriffinOption, GriffinSummary } from './predict/griffin-option.ts'
 import { openGriffin } from './predict/griffin-option.ts'
+import { openGriffinSource } from './predict/griffin-source.ts'
+import { openHire } from './predict/hire-option.ts'
+import type { DecoderSource } from './open-decoder.ts'
 import { openDecoder, runtimeName } from './open-decoder.ts'
 
 export type GenerateOptions = {
@@ -31,8 +35,12 @@ export type GenerateOptions = {
   /** @default 'cpu' */
   readonly provider?: Provider
   readonly threads?: number
-  /** Decode with the FF neurons that the prompt selects (dense models, provider 'cpu'). @default all neurons */
+  /** Decode with the FF neurons that the prompt selects. @default all neurons */
   readonly griffin?: GriffinOption
+  /** Decode with the neurons and rows of the softmax that HiRE predicts (artifacts that have it). @default false */
+  readonly hire?: boolean
+  /** Tokens of a prompt that run at once; with GRIFFIN, its statistic adds up over them. @default as many as fit */
+  readonly promptChunk?: number
   /** Hears the text as it comes, in whole characters. */
   readonly onText?: (text: string) => void
   readonly signal?: AbortSignal
@@ -56,8 +64,8 @@ export type GenerateResult = {
   readonly loadMs: number
   readonly runtime: string
   readonly threads: number
-  /** With GRIFFIN: neurons kept of each layer, what they were ranked by, and the part of promptMs that selecting took. */
-  readonly griffin?: { readonly neurons: readonly number[]; readonly scores: string; readonly selectMs: number }
+  /** With GRIFFIN: neurons kept of each layer, how, and the part of promptMs that selecting took. */
+  readonly griffin?: GriffinSummary
 }
 
 /**
@@ -65,55 +73,117 @@ export type GenerateResult = {
  * begins at the end-of-text token. Throws UsageError when the model has fewer positions than the text would need.
  */
 export async function generate(options: GenerateOptions): Promise<GenerateResult> {
-  const { model, prompt, maxNewTokens = 64, provider = 'cpu', threads = availableParallelism() } = options
+  const [result] = await generateAll({ ...options, prompts: [options.prompt] })
+  return result!
+}
+
+/**
+ * The same for several prompts, one after the other with the model loaded once; each samples from the seed anew, and with
+ * GRIFFIN each has sets of its own. `onResult` hears each result when it is there.
+ */
+export async function generateAll(
+  options: Omit<GenerateOptions, 'prompt'> & {
+    readonly prompts: readonly string[]
+    readonly onResult?: (result: GenerateResult, i: number) => void
+  },
+): Promise<GenerateResult[]> {
+  const { model, maxNewTokens = 64, provider = 'cpu', threads = availableParallelism() } = options
   const config = readConfig(model)
   const tokenizer = openTokenizer(model)
-  const promptIds = prompt === '' ? [tokenizer.separatorId] : tokenizer.encodePrompt(prompt)
-  if (promptIds.length + maxNewTokens > config.maxPositions)
-    throw new UsageError(
-      `Cannot generate ${maxNewTokens} tokens after a prompt of ${promptIds.length}: ${model} has ` +
-        `${config.maxPositions} positions: lower --max-new-tokens or shorten the prompt`,
-    )
+  const prompts = options.prompts.map((prompt) => {
+    const promptIds = prompt === '' ? [tokenizer.separatorId] : tokenizer.encodePrompt(prompt)
+    assertPositions(model, promptIds.length, maxNewTokens, config.maxPositions)
+    return { prompt, promptIds }
+  })
   const start = performance.now()
-  const source = openDecoder(model)
-  const griffin = options.griffin ? await openGriffin(options.griffin, source, { threads, provider }) : undefined
-  const decoder = griffin?.decoder ?? (await createDecoder({ ...source, threads, provider }))
+  const { decoder, kind, griffin, close } = await openGenerator(options, { threads, provider })
   const loadMs = performance.now() - start
-  const text = textStream(tokenizer, promptIds, options.onText)
   try {
-    const made = await generateTokens(decoder, {
-      promptIds,
-      maxNewTokens,
-      stopIds: [...config.eosTokenIds, tokenizer.separatorId],
-      choose: chooser(options),
-      now: () => performance.now(),
-      onToken: text.push,
-      ...(options.signal ? { signal: options.signal } : {}),
-    })
-    return {
-      model,
-      prompt,
-      text: text.end(),
-      promptTokens: promptIds.length,
-      newTokens: made.ids.length,
-      ids: made.ids,
-      stopped: made.stopped,
-      promptTokensPerSecond: perSecond(promptIds.length, made.promptMs),
-      decodeTokensPerSecond: perSecond(made.decodeSteps, made.decodeMs),
-      promptMs: made.promptMs,
-      decodeMs: made.decodeMs,
-      loadMs,
-      runtime: runtimeName(source.kind, provider),
-      threads,
-      ...(griffin ? { griffin: griffin.summary() } : {}),
+    const results: GenerateResult[] = []
+    for (const { prompt, promptIds } of prompts) {
+      const text = textStream(tokenizer, promptIds, options.onText)
+      const made = await generateTokens(decoder, {
+        promptIds,
+        maxNewTokens,
+        stopIds: [...config.eosTokenIds, tokenizer.separatorId],
+        choose: chooser(options),
+        now: () => performance.now(),
+        onToken: text.push,
+        ...(options.signal ? { signal: options.signal } : {}),
+      })
+      const result = {
+        model,
+        prompt,
+        text: text.end(),
+        promptTokens: promptIds.length,
+        newTokens: made.ids.length,
+        ids: made.ids,
+        stopped: made.stopped,
+        promptTokensPerSecond: perSecond(promptIds.length, made.promptMs),
+        decodeTokensPerSecond: perSecond(made.decodeSteps, made.decodeMs),
+        promptMs: made.promptMs,
+        decodeMs: made.decodeMs,
+        loadMs,
+        runtime: `${runtimeName(kind, provider)}${options.hire ? ', HiRE' : ''}`,
+        threads,
+        ...(griffin ? { griffin: griffin() } : {}),
+      }
+      options.onResult?.(result, results.length)
+      results.push(result)
     }
+    return results
   } finally {
-    await decoder.release()
-    griffin?.close()
+    await close()
   }
 }
 
-function chooser({ temperature = 0, topK = 0, topP = 1, seed = 0 }: GenerateOptions): (logits: Float32Array) => number {
+function assertPositions(model: string, promptTokens: number, maxNewTokens: number, positions: number): void {
+  if (promptTokens + maxNewTokens <= positions) return
+  throw new UsageError(
+    `Cannot generate ${maxNewTokens} tokens after a prompt of ${promptTokens}: ${model} has ${positions} positions: ` +
+      'lower --max-new-tokens or shorten the prompt',
+  )
+}
+
+type Generator = {
+  readonly decoder: Decoder
+  readonly kind: DecoderSource['kind']
+  readonly griffin?: () => GriffinSummary
+  readonly close: () => Promise<void>
+}
+
+/** The decoder of a model, with GRIFFIN where that was asked for. */
+async function openGenerator(
+  { model, griffin: option, hire, promptChunk }: Pick<GenerateOptions, 'model' | 'griffin' | 'hire' | 'promptChunk'>,
+  common: { readonly threads: number; readonly provider: Provider },
+): Promise<Generator> {
+  const chunk = promptChunk === undefined ? {} : { promptChunk }
+  if (option && hire) throw new UsageError('--griffin and --hire both choose the neurons: give one of them')
+  if (!option) {
+    const decoder = hire ? openHire(model) : openDecoder(model)
+    const opened = await createDecoder({ ...decoder, ...common, ...chunk })
+    return { decoder: opened, kind: decoder.kind, close: () => opened.release() }
+  }
+  const source = openGriffinSource(model, common.provider)
+  try {
+    const { decoder, summary } = await openGriffin(option, source, { ...common, ...chunk })
+    const close = async (): Promise<void> => {
+      await decoder.release()
+      source.close()
+    }
+    return { decoder, kind: source.decoder.kind, griffin: summary, close }
+  } catch (error) {
+    source.close()
+    throw error
+  }
+}
+
+function chooser({
+  temperature = 0,
+  topK = 0,
+  topP = 1,
+  seed = 0,
+}: Pick<GenerateOptions, 'temperature' | 'topK' | 'topP' | 'seed'>): (logits: Float32Array) => number {
   if (!(temperature >= 0) || !(topK >= 0) || !(topP > 0 && topP <= 1))
     throw new UsageError(
       `Cannot sample with temperature ${temperature}, topK ${topK}, topP ${topP}: wanted at least 0, at least 0, and (0, 1]`,

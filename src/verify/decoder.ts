@@ -28,6 +28,8 @@ export type DecoderOptions = {
   readonly provider?: Provider
   /** Passed on to createSession(). @default false */
   readonly takesTurns?: boolean
+  /** Most tokens of one run of a prompt. @default as many as 128 MB of logits have */
+  readonly promptChunk?: number
 }
 
 /** Keys by which a cache grows: GroupQueryAttention costs more the longer its buffer is, and growing copies it. */
@@ -48,7 +50,7 @@ export async function createDecoder(options: DecoderOptions): Promise<Decoder> {
     (provider === 'cpu' || provider === 'spexpand') &&
     graph.graph.node.some(({ opType }) => opType === 'GroupQueryAttention')
   const cache = createCache(shape.caches, inPlace)
-  const perRun = Math.max(1, Math.floor(LOGITS_BYTES / (4 * shape.vocab)))
+  const perRun = options.promptChunk ?? Math.max(1, Math.floor(LOGITS_BYTES / (4 * shape.vocab)))
   let length = 0
   return {
     get length() {

@@ -17,7 +17,7 @@ describe('METADATA_KEYS', () => {
   it('has each key once per place, all in our namespace', () => {
     const places = METADATA_KEYS.map(({ key, place }) => `${key} on ${place}`)
     expect(new Set(places).size).toBe(places.length)
-    for (const { key } of METADATA_KEYS) expect(key).toMatch(/^spexpand\.[a-z_0-9]+$/)
+    for (const { key } of METADATA_KEYS) expect(key).toMatch(/^spexpand\.[a-z_0-9.]+$/)
   })
 })
 

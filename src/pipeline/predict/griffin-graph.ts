@@ -7,22 +7,29 @@ import { DTYPE_BYTES } from '../../tensor/dtype.ts'
 export const squaresName = (layer: number): string => `griffin.${layer}`
 
 /** An ONNX message ends at 2 GiB; gathered weights lie inside it. */
-const MAX_INLINE_BYTES = 1.9e9
+export const MAX_INLINE_BYTES = 1.9e9
+
+/** Input of the masked graph: 1 for neurons of a layer that count, 0 for the others, (ff). */
+export const maskName = (layer: number): string => `griffin.mask.${layer}`
+
+/** Names of the intermediates z (tokens, ff) of a dense decoder graph. Throws FormatError where a down product is not found. */
+export function denseIntermediates(decoder: Model, model: OpenedModel): string[] {
+  return Array.from({ length: model.config.layers }, (_, layer) =>
+    intermediateOf(decoder, model.tensorName('down', layer)),
+  )
+}
 
 /**
- * A dense decoder graph that also gives GRIFFIN's statistic of the tokens of the run, one more output a layer:
- * nothing as wide as the prompt leaves onnxruntime. Throws FormatError when a down projection is not where it should
- * be.
+ * A decoder graph that also gives GRIFFIN's statistic of the tokens of the run, one more output a layer: nothing as wide as
+ * the prompt leaves onnxruntime.
  *
  *   z (tokens, ff) ─┬─ ReduceL2 ─ Max tiny ─┐
  *                   └────────────────────── Div ─ ReduceSumSquare ─ griffin.{layer}
  */
-export function promptGraph(decoder: Model, model: OpenedModel): Model {
+export function promptGraph(decoder: Model, intermediates: readonly string[], ff: number): Model {
   const { graph } = decoder
-  const { layers, ff } = model.config
   const nodes: Node[] = []
-  for (let layer = 0; layer < layers; layer++) {
-    const z = intermediateOf(decoder, model.tensorName('down', layer))
+  for (const [layer, z] of intermediates.entries()) {
     const at = `/griffin/layers.${layer}`
     const op = (opType: string, input: string[], output: string, keepdims?: number): void => {
       const attribute = keepdims === undefined ? [] : [{ name: 'keepdims', type: 'int' as const, i: keepdims }]
@@ -43,14 +50,31 @@ export function promptGraph(decoder: Model, model: OpenedModel): Model {
       initializer: [...graph.initializer, axis(0n), axis(1n), tiny],
       output: [
         ...graph.output,
-        ...Array.from({ length: layers }, (_, layer) => ({
-          name: squaresName(layer),
-          type: 'float' as const,
-          shape: [ff],
-        })),
+        ...intermediates.map((_, layer) => ({ name: squaresName(layer), type: 'float' as const, shape: [ff] })),
       ],
     },
   }
+}
+
+/**
+ * promptGraph() with an input for every layer that its intermediates are multiplied by, before the down projection and
+ * its router see them: what leaving out neurons gives, whatever computes the products, and none of its speed.
+ */
+export function maskedGraph(decoder: Model, intermediates: readonly string[], ff: number): Model {
+  const masked = new Map(intermediates.map((z, layer) => [z, `/griffin/layers.${layer}/masked`]))
+  const { graph } = decoder
+  const node = graph.node.flatMap((one): Node[] => {
+    const read = { ...one, input: one.input.map((name) => masked.get(name) ?? name) }
+    const layer = intermediates.findIndex((z) => one.output.includes(z))
+    if (layer < 0) return [read]
+    const z = intermediates[layer]!
+    const at = `/griffin/layers.${layer}/Mask`
+    const input = [z, maskName(layer)]
+    return [read, { name: at, opType: 'Mul', domain: '', input, output: [masked.get(z)!], attribute: [] }]
+  })
+  const masks = intermediates.map((_, layer) => ({ name: maskName(layer), type: 'float' as const, shape: [ff] }))
+  const whole = { ...decoder, graph: { ...graph, node, input: [...graph.input, ...masks] } }
+  return promptGraph(whole, intermediates, ff)
 }
 
 /**
@@ -95,7 +119,7 @@ function intermediateOf({ graph }: Model, weight: string): string {
   return product.input[0]!
 }
 
-function gatherRows({ weights }: OpenedModel, name: string, rows: Int32Array): Uint8Array {
+export function gatherRows({ weights }: OpenedModel, name: string, rows: Int32Array): Uint8Array {
   const { shape, dtype } = weights.get(name)
   const width = shape[1]! * DTYPE_BYTES[dtype]
   const all = weights.readBytes(name, 0, shape[0]! * width)
@@ -104,7 +128,7 @@ function gatherRows({ weights }: OpenedModel, name: string, rows: Int32Array): U
   return out
 }
 
-function gatherColumns({ weights }: OpenedModel, name: string, columns: Int32Array): Uint8Array {
+export function gatherColumns({ weights }: OpenedModel, name: string, columns: Int32Array): Uint8Array {
   const { shape, dtype } = weights.get(name)
   const [rows, cols] = shape as [number, number]
   const size = DTYPE_BYTES[dtype]

@@ -1,21 +1,31 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { FormatError, IntegrityError, UnsupportedError, UsageError } from '../../errors.ts'
-import type { OpenedModel } from '../../model/open.ts'
-import { openModel } from '../../model/open.ts'
 import type { Provider } from '../../runtime/session.ts'
-import { sourceHash } from '../fingerprint.ts'
 import { GriffinDecoder } from './griffin-decoder.ts'
+import type { FormName } from './griffin-forms.ts'
+import { openForm } from './griffin-forms.ts'
 import type { GriffinScores } from './griffin-sets.ts'
 import { GRIFFIN_SCORES, rankerOf } from './griffin-sets.ts'
-import type { DecoderSource } from '../open-decoder.ts'
+import type { GriffinSource } from './griffin-source.ts'
 import { GRIFFIN_VERSION } from './types.ts'
 
-/** Every layer at one density, ranked by the paper's statistic; or what predict() wrote. */
-export type GriffinOption = { readonly density: number } | { readonly file: string }
+/**
+ * Every layer at one density, ranked by the paper's statistic; or what predict() wrote; or 'auto': what predict() wrote into
+ * the artifact, a density of 0.5 without that.
+ */
+export type GriffinOption = { readonly density: number } | { readonly file: string } | 'auto'
 
-/** What a decoder needs of griffin.json. */
-const fileSchema = z.object({
+/** Densities and ranking, and where they come from. */
+export type GriffinChoice = {
+  readonly densities: readonly number[]
+  readonly scores: GriffinScores
+  /** 'density': one was given. 'default': nothing was, and the artifact says nothing. */
+  readonly from: 'density' | 'file' | 'artifact' | 'default'
+}
+
+/** What a decoder needs of griffin.json, or of the section of that name in spexpand.json. */
+const sectionSchema = z.object({
   formatVersion: z.int(),
   source: z.object({ name: z.string(), sha256: z.string() }),
   scores: z.enum(GRIFFIN_SCORES),
@@ -23,59 +33,79 @@ const fileSchema = z.object({
 })
 
 /**
- * Opens a GRIFFIN decoder over the dense model of `source`. Throws UsageError for an artifact (its experts have
- * neurons of their own) and for other providers than 'cpu', IntegrityError when a file was made for another model.
+ * Densities of a source. Throws UsageError for a density outside (0, 1], FormatError for a file that is not of predict(),
+ * IntegrityError when it was made for another model.
  */
+export function griffinChoice(option: GriffinOption, source: GriffinSource): GriffinChoice {
+  if (option === 'auto') {
+    const section = source.artifact?.manifest.griffin
+    if (section === undefined) return alike(0.5, source, 'default')
+    return { ...checked(section, `the griffin section of ${source.folder}`, source), from: 'artifact' }
+  }
+  if ('file' in option) return { ...readGriffin(option.file, source), from: 'file' }
+  return alike(option.density, source, 'density')
+}
+
+export type GriffinSummary = {
+  readonly neurons: readonly number[]
+  readonly scores: GriffinScores
+  readonly from: GriffinChoice['from']
+  /** How later tokens are computed; 'masked' gains no time. */
+  readonly form: FormName
+  readonly selectMs: number
+}
+
+/** Opens a GRIFFIN decoder over `source`. Throws as griffinChoice() and the form that suits source and provider. */
 export async function openGriffin(
   option: GriffinOption,
-  source: DecoderSource,
-  { threads, provider }: { readonly threads: number; readonly provider: Provider },
-): Promise<{ decoder: GriffinDecoder; summary: () => GriffinSummary; close: () => void }> {
-  if (source.kind === 'artifact')
+  source: GriffinSource,
+  options: { readonly threads: number; readonly provider: Provider; readonly promptChunk?: number },
+): Promise<{ decoder: GriffinDecoder; summary: () => GriffinSummary }> {
+  const { densities, scores, from } = griffinChoice(option, source)
+  const { promptChunk, provider } = options
+  if (provider !== 'cpu' && provider !== 'spexpand')
     throw new UsageError(
-      `--griffin: ${source.folder} is an artifact, whose tokens take different experts: give the dense model it was made from`,
+      `--griffin: got provider ${provider}, wanted cpu or spexpand: weights are selected in main memory`,
     )
-  if (provider !== 'cpu')
-    throw new UsageError(`--griffin: got provider ${provider}, wanted cpu: the neurons are gathered for it`)
-  const model = openModel(source.folder)
-  try {
-    const { densities, scores } = 'file' in option ? readGriffin(option.file, model) : alike(option.density, model)
-    const rank = rankerOf(model, scores)
-    const decoder = await GriffinDecoder.create(
-      source.graph,
-      model,
-      { densities, rank, method: 'top-k', seed: 0 },
-      threads,
-    )
-    const summary = (): GriffinSummary => ({
-      neurons: decoder.sets.map((set) => set.length),
-      scores,
-      selectMs: decoder.selectMs,
-    })
-    return { decoder, summary, close: () => model.close() }
-  } catch (error) {
-    model.close()
-    throw error
-  }
+  if (promptChunk !== undefined && !(promptChunk >= 1))
+    throw new UsageError(`--prompt-chunk: got ${promptChunk}, wanted at least 1`)
+  const form = await openForm(source, options)
+  const selection = { densities, rank: rankerOf(source, scores), method: 'top-k' as const, seed: 0 }
+  const decoder = new GriffinDecoder(source, {
+    form,
+    selection,
+    ...(promptChunk === undefined ? {} : { promptChunk }),
+  })
+  const summary = (): GriffinSummary => ({
+    neurons: decoder.sets.map((set) => set.length),
+    scores,
+    from,
+    form: form.name,
+    selectMs: decoder.selectMs,
+  })
+  return { decoder, summary }
 }
 
-type GriffinSummary = { readonly neurons: readonly number[]; readonly scores: GriffinScores; readonly selectMs: number }
-type Choice = { readonly densities: readonly number[]; readonly scores: GriffinScores }
-
-function alike(density: number, { config }: OpenedModel): Choice {
+function alike(density: number, { config }: GriffinSource, from: GriffinChoice['from']): GriffinChoice {
   if (!(density > 0 && density <= 1)) throw new UsageError(`--griffin: got ${density}, wanted above 0 and at most 1`)
-  return { densities: Array.from({ length: config.layers }, () => density), scores: 'statistic' }
+  return { densities: Array.from({ length: config.layers }, () => density), scores: 'statistic', from }
 }
+
+type Section = Pick<GriffinChoice, 'densities' | 'scores'>
 
 /** Densities and ranking of griffin.json. Throws FormatError when it is none, IntegrityError for another model. */
-export function readGriffin(path: string, model: OpenedModel): Choice {
+export function readGriffin(path: string, source: GriffinSource): Section {
   let json: unknown
   try {
     json = JSON.parse(readFileSync(path, 'utf8'))
   } catch (cause) {
     throw new FormatError(`Cannot read ${path}: ${(cause as Error).message.replaceAll(/\s+/g, ' ')}`, { cause })
   }
-  const parsed = fileSchema.safeParse(json)
+  return checked(json, path, source)
+}
+
+function checked(json: unknown, path: string, { origin, folder, config }: GriffinSource): Section {
+  const parsed = sectionSchema.safeParse(json)
   if (!parsed.success) {
     const { path: field, message } = parsed.error.issues[0]!
     throw new FormatError(`Cannot read ${path}: ${field.join('.') || 'the top level'}: ${message}`)
@@ -85,13 +115,13 @@ export function readGriffin(path: string, model: OpenedModel): Choice {
     throw new UnsupportedError(
       `Cannot read ${path}: formatVersion is ${formatVersion}, this version reads up to ${GRIFFIN_VERSION}: update spexpand`,
     )
-  if (source.sha256 !== sourceHash(model).sha256)
+  if (source.sha256 !== origin.sha256)
     throw new IntegrityError(
-      `Cannot use ${path} with ${model.folder}: it was made from ${source.name} (${source.sha256}): run predict again`,
+      `Cannot use ${path} with ${folder}: it was made from ${source.name} (${source.sha256}): run predict again`,
     )
-  if (densities.length !== model.config.layers)
+  if (densities.length !== config.layers)
     throw new FormatError(
-      `Cannot read ${path}: it has ${densities.length} densities, the model ${model.config.layers} layers`,
+      `Cannot read ${path}: it has ${densities.length} densities, the model ${config.layers} layers`,
     )
   return { densities, scores }
 }

@@ -1,22 +1,23 @@
-import type { OpenedModel } from '../../model/open.ts'
 import type { Quality } from '../types.ts'
 import type { Ranker, WindowStatistics } from './griffin-sets.ts'
 import { maskContinuations } from './griffin-sets.ts'
-import type { TailScorer } from './score.ts'
+import type { TailScorer, TailScores } from './score.ts'
 import type { Walk } from './walk.ts'
 import type { WindowIds } from '../../verify/hidden.ts'
 
 /** Windows whose dense run is known, for measuring what sets of neurons cost. */
 export type GriffinBench = {
-  readonly model: OpenedModel
+  readonly layers: number
   readonly walk: Walk
   readonly scorer: TailScorer
   readonly windows: WindowIds
   readonly promptTokens: number
   readonly statistics: WindowStatistics
-  /** Hidden states of the dense model before the final norm, and those that enter each layer. */
-  readonly dense: Float32Array
+  /** Hidden states before the final norm with all neurons, and those that enter each layer. */
+  readonly plain: Float32Array
   readonly layerInputs: readonly Float32Array[]
+  /** Hidden states that quality is measured against: the dense model's. */
+  readonly reference: Float32Array
   readonly signal?: AbortSignal
 }
 
@@ -40,11 +41,20 @@ export async function densityQuality(
   densities: readonly number[],
   rank: Ranker,
 ): Promise<Quality> {
-  const { walk, windows, promptTokens, statistics, scorer, dense } = bench
+  return (await densityScores(bench, densities, rank)).quality
+}
+
+/** The same with the share of targets that are the most likely token. */
+export async function densityScores(
+  bench: GriffinBench,
+  densities: readonly number[],
+  rank: Ranker,
+): Promise<TailScores> {
+  const { walk, windows, promptTokens, statistics, scorer, plain, reference } = bench
   const layer = densities.findIndex((density) => density < 1)
   const hidden =
     layer < 0
-      ? dense
+      ? plain
       : await walk.run({
           windows,
           from: { layer, hidden: bench.layerInputs[layer]! },
@@ -56,7 +66,7 @@ export async function densityQuality(
           }),
           ...(bench.signal ? { signal: bench.signal } : {}),
         })
-  return scorer.quality(hidden, dense)
+  return scorer.scores(hidden, reference)
 }
 
 /**
@@ -71,7 +81,7 @@ export async function scheduleDensities(
   klBudget: number,
   onStep: (done: number, total: number) => void = () => {},
 ): Promise<Schedule> {
-  const { layers } = bench.model.config
+  const { layers } = bench
   const layerKl = await aloneKl(bench, rank, onStep)
   const steps = cheapestSteps(layerKl, density, klBudget)
   for (let undone = 0; ; undone++) {
@@ -90,7 +100,7 @@ async function aloneKl(
   rank: Ranker,
   onStep: (done: number, total: number) => void,
 ): Promise<number[][]> {
-  const { layers } = bench.model.config
+  const { layers } = bench
   const levels = SCHEDULE_DENSITIES.length - 1
   const rows: number[][] = []
   for (let layer = 0; layer < layers; layer++) {

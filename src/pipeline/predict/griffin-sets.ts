@@ -1,8 +1,8 @@
 import { GriffinStatistic, keptNeurons } from '../../predict/griffin.ts'
-import { columnNorms, magnitudeScores, timesNorms } from '../../predict/scores.ts'
+import { timesNorms } from '../../predict/scores.ts'
 import type { SelectionMethod } from '../../predict/select.ts'
 import { selectNeurons } from '../../predict/select.ts'
-import type { OpenedModel } from '../../model/open.ts'
+import type { NeuronNorms } from './norms.ts'
 import type { FfChunk } from './walk.ts'
 
 /** What neurons are ranked by: GRIFFIN's statistic, the same times the norm of their down weights, or weights alone. */
@@ -17,7 +17,7 @@ export type WindowStatistics = {
 
 /** Empty statistics of `nWindows` windows, and what fills them from a walk. */
 export function collectStatistics(
-  model: OpenedModel,
+  model: Pick<NeuronNorms, 'config'>,
   nWindows: number,
   T: number,
   promptTokens: number,
@@ -40,16 +40,13 @@ export function collectStatistics(
 export type Ranker = (layer: number, statistic: GriffinStatistic) => Float64Array
 
 /** The ranking of a kind; norms of weights are read once a layer. */
-export function rankerOf(model: OpenedModel, kind: GriffinScores): Ranker {
-  const { ff } = model.config
+export function rankerOf({ norms }: Pick<NeuronNorms, 'norms'>, kind: GriffinScores): Ranker {
   const kept = new Map<number, Float64Array>()
   const once = (layer: number, make: () => Float64Array): Float64Array => {
     const held = kept.get(layer) ?? make()
     kept.set(layer, held)
     return held
   }
-  const read = (role: 'gate' | 'up' | 'down', layer: number): Float32Array =>
-    model.weights.readF32(model.tensorName(role, layer))
   switch (kind) {
     case 'statistic':
       return (_, statistic) => statistic.scores()
@@ -57,10 +54,10 @@ export function rankerOf(model: OpenedModel, kind: GriffinScores): Ranker {
       return (layer, statistic) =>
         timesNorms(
           statistic.scores(),
-          once(layer, () => columnNorms(read('down', layer), ff)),
+          once(layer, () => norms('down', layer)),
         )
     case 'magnitude':
-      return (layer) => once(layer, () => magnitudeScores(read('gate', layer), read('up', layer), ff))
+      return (layer) => once(layer, () => timesNorms(norms('gate', layer), norms('up', layer)))
   }
 }
 

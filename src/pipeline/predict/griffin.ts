@@ -1,46 +1,78 @@
 import { availableParallelism } from 'node:os'
-import { basename, resolve } from 'node:path'
 import { demoModelFolder } from '../../../calibration/bundled.ts'
 import type { Windows } from '../../../calibration/windows.ts'
 import { UsageError } from '../../errors.ts'
-import type { OpenedModel } from '../../model/open.ts'
-import { openModel } from '../../model/open.ts'
-import { chanceJaccard, jaccard, meanPairJaccard, staticOrder } from '../../predict/flocking.ts'
-import { keptNeurons } from '../../predict/griffin.ts'
-import { selectNeurons } from '../../predict/select.ts'
+import { staticOrder } from '../../predict/flocking.ts'
+import type { WindowIds } from '../../verify/hidden.ts'
 import { TOOL_VERSION } from '../../version.ts'
-import { sourceHash } from '../fingerprint.ts'
+import { openDense } from '../evaluate.ts'
+import { defaultProvider } from '../provider.ts'
+import { evaluationText } from '../text.ts'
+import { openBench } from './griffin-bench.ts'
+import { copyScores, copyTask } from './griffin-copy.ts'
+import { flockingOf, heatCollector } from './griffin-flocking.ts'
 import type { GriffinBench } from './griffin-schedule.ts'
 import { densityQuality, scheduleDensities } from './griffin-schedule.ts'
-import type { GriffinScores, WindowStatistics } from './griffin-sets.ts'
-import { collectStatistics, GRIFFIN_SCORES, rankerOf } from './griffin-sets.ts'
-import { openTailScorer } from './score.ts'
-import { openWalk } from './walk.ts'
-import { evaluationText } from '../text.ts'
-import type { Flocking, GriffinReport, PredictGriffinOptions } from './types.ts'
+import type { GriffinScores } from './griffin-sets.ts'
+import { GRIFFIN_SCORES, rankerOf } from './griffin-sets.ts'
+import type { GriffinSource } from './griffin-source.ts'
+import { openGriffinSource } from './griffin-source.ts'
+import type { Flocking, FlockingHeat, GriffinReport, PredictGriffinOptions } from './types.ts'
 import { GRIFFIN_VERSION, STATISTIC_DEFINITION } from './types.ts'
+import type { Walk } from './walk.ts'
+import { openWalk } from './walk.ts'
 
 /** Densities whose quality is always measured. */
-const REPORTED = [0.75, 0.5, 0.25]
-/** Sets that are compared pair by pair; the pairs grow with the square. */
-const FLOCKING_WINDOWS = 32
+const REPORTED = [0.75, 0.5, 0.25, 0.1, 0.05]
+
+/** What predictGriffin() measured, and what only its page shows. */
+export type GriffinResult = { readonly report: GriffinReport; readonly heat: readonly FlockingHeat[] }
 
 /**
- * What GRIFFIN (arXiv 2404.01365) does to a dense model, measured: a density for every layer, an order of neurons
- * that needs no prompt, how much the selected sets agree, and the quality of the text behind a prompt at several
+ * What GRIFFIN (arXiv 2404.01365) does to a dense model or to an artifact, measured: a density for every layer, an order of
+ * neurons that needs no prompt, how much the selected sets agree, and the quality of the text behind a prompt at several
  * densities. Throws UsageError for options that cannot be meant.
  */
-export async function predictGriffin(options: PredictGriffinOptions): Promise<GriffinReport> {
+export async function predictGriffin(options: PredictGriffinOptions): Promise<GriffinResult> {
   const folder = options.model ?? demoModelFolder()
   const settings = settingsOf(options)
-  const model = openModel(folder)
+  const threads = options.threads ?? availableParallelism()
+  const source = openGriffinSource(folder, options.provider ?? defaultProvider())
   try {
     options.onProgress?.({ stage: 'load', done: 0, total: 1 })
     const text = options.text ? { text: options.text } : {}
     const windows = await evaluationText(folder, { ...settings, ...text })
-    return await measured(model, windows, settings, options)
+    const reference = await referenceOf(source, windows, options, threads)
+    const walk = await source.walk(threads)
+    try {
+      return await measured({ source, walk, windows, settings, threads, ...(reference ? { reference } : {}) }, options)
+    } finally {
+      await walk.release()
+    }
   } finally {
-    model.close()
+    source.close()
+  }
+}
+
+/** Hidden states of the dense model that an artifact was made from, if it is there. */
+export async function referenceOf(
+  { artifact, folder }: GriffinSource,
+  windows: WindowIds,
+  { dense, signal }: Pick<PredictGriffinOptions, 'dense' | 'signal'>,
+  threads: number,
+): Promise<Float32Array | undefined> {
+  if (!artifact) return undefined
+  const opened = openDense({ model: folder, ...(dense === undefined ? {} : { dense }) }, artifact.manifest.source)
+  if ('missing' in opened) return undefined
+  try {
+    const walk = await openWalk(opened.model, threads)
+    try {
+      return await walk.run({ windows, ...(signal ? { signal } : {}) })
+    } finally {
+      await walk.release()
+    }
+  } finally {
+    opened.model.close()
   }
 }
 
@@ -64,99 +96,117 @@ function settingsOf(options: PredictGriffinOptions): Settings {
   return { density, scores, windows, sequenceLength, promptTokens, klBudget }
 }
 
-async function measured(
-  model: OpenedModel,
-  windows: Windows,
-  settings: Settings,
-  options: PredictGriffinOptions,
-): Promise<GriffinReport> {
+type Parts = {
+  readonly source: GriffinSource
+  readonly walk: Walk
+  readonly windows: Windows
+  readonly settings: Settings
+  readonly threads: number
+  readonly reference?: Float32Array
+}
+
+async function measured(parts: Parts, options: PredictGriffinOptions): Promise<GriffinResult> {
+  const { source, walk, windows, settings, threads, reference } = parts
   const { promptTokens, sequenceLength, density, klBudget, scores } = settings
-  const threads = options.threads ?? availableParallelism()
-  const walk = await openWalk(model, threads)
-  const scorer = await openTailScorer(model, windows, promptTokens, threads)
+  const { layers } = source.config
+  options.onProgress?.({ stage: 'calibrate', done: 0, total: 1 })
+  const heat = heatCollector(layers, sequenceLength, promptTokens)
+  const signal = options.signal ? { signal: options.signal } : {}
+  const given = { windows, promptTokens, threads, onFf: heat.onFf, ...signal }
+  const bench = await openBench(source, walk, { ...given, ...(reference ? { reference } : {}) })
   try {
-    options.onProgress?.({ stage: 'calibrate', done: 0, total: 1 })
-    const bench = await openBench({ model, walk, scorer, windows, promptTokens }, options.signal)
-    const quality = await qualityRows(bench, settings, options)
+    const quality = await qualityRows(bench, source, settings, options)
     const schedule =
       klBudget === undefined
         ? undefined
-        : await scheduleDensities(bench, rankerOf(model, scores), density, klBudget, (done, total) =>
+        : await scheduleDensities(bench, rankerOf(source, scores), density, klBudget, (done, total) =>
             options.onProgress?.({ stage: 'calibrate', done, total }),
           )
-    const { densities = alike(model, density), ...rest } = schedule ?? {}
-    return {
+    const { densities = alike(layers, density), ...rest } = schedule ?? {}
+    const report: GriffinReport = {
       formatVersion: GRIFFIN_VERSION,
       tool: { name: 'spexpand', version: TOOL_VERSION },
-      source: { name: basename(resolve(model.folder)), sha256: sourceHash(model).sha256 },
+      source: source.origin,
+      model: modelOf(source),
       statistic: STATISTIC_DEFINITION,
       scores,
       densities,
       ...(schedule ? { schedule: { klBudget, ...rest } as NonNullable<GriffinReport['schedule']> } : {}),
       text: { windows: windows.nWindows, sequenceLength, promptTokens },
-      dense: await scorer.quality(bench.dense, bench.dense),
+      reference: source.artifact && !reference ? 'self' : 'dense',
+      dense: await densityQuality(bench, alike(layers, 1), rankerOf(source, scores)),
       quality,
+      copy: await copyRows(parts, signal),
       flocking: flockingOf(bench.statistics, density),
+      flockingCurve: REPORTED.map((at) => meanFlocking(flockingOf(bench.statistics, at))),
       order: bench.statistics.prompt.map((sequences) => [...staticOrder(sequences.map((one) => one.scores()))]),
     }
+    return { report, heat: heat.maps }
   } finally {
-    await scorer.release()
-    await walk.release()
+    await bench.release()
   }
 }
 
-/** One dense run: statistics of every window, hidden states at every layer. */
-async function openBench(
-  parts: Pick<GriffinBench, 'model' | 'walk' | 'scorer' | 'windows' | 'promptTokens'>,
-  signal: AbortSignal | undefined,
-): Promise<GriffinBench> {
-  const { model, walk, windows, promptTokens } = parts
-  const { statistics, onFf } = collectStatistics(model, windows.nWindows, windows.sequenceLength, promptTokens)
-  const layerInputs: Float32Array[] = []
-  const given = signal ? { signal } : {}
-  const onHidden = (_: number, hidden: Float32Array): unknown => layerInputs.push(hidden.slice())
-  const dense = await walk.run({ windows, onFf, onHidden, ...given })
-  return { ...parts, statistics, dense, layerInputs, ...given }
+function modelOf({ artifact }: GriffinSource): GriffinReport['model'] {
+  if (!artifact) return { kind: 'dense' }
+  const { experts, router } = artifact.manifest.mixture
+  return { kind: 'artifact', experts, router }
 }
 
-function alike({ config }: OpenedModel, density: number): number[] {
-  return Array.from({ length: config.layers }, () => density)
+/** The densities that are always told, and the one wanted, falling. */
+function reportedWith(density: number): number[] {
+  return [...new Set([density, ...REPORTED])].sort((a, b) => b - a)
+}
+
+async function copyRows(
+  { source, walk, windows, settings, threads }: Parts,
+  signal: { readonly signal?: AbortSignal },
+): Promise<GriffinReport['copy']> {
+  const { layers } = source.config
+  const task = copyTask(windows)
+  const densities = reportedWith(settings.density)
+  const wanted = { threads, densities: densities.map((density) => alike(layers, density)), ...signal }
+  const { plain, skipping } = await copyScores(source, walk, task, rankerOf(source, settings.scores), wanted)
+  return {
+    passages: task.windows.nWindows,
+    passageTokens: task.passageTokens,
+    cueTokens: task.promptTokens - task.passageTokens,
+    all: plain,
+    densities: densities.map((density, i) => ({ density, ...skipping[i]! })),
+  }
+}
+
+function meanFlocking(layers: readonly Flocking[]): Omit<Flocking, 'layer'> {
+  const mean = (field: 'betweenPrompts' | 'promptToContinuation' | 'chance'): number =>
+    layers.reduce((sum, one) => sum + one[field], 0) / layers.length
+  return {
+    density: layers[0]!.density,
+    betweenPrompts: mean('betweenPrompts'),
+    promptToContinuation: mean('promptToContinuation'),
+    chance: mean('chance'),
+  }
+}
+
+function alike(layers: number, density: number): number[] {
+  return Array.from({ length: layers }, () => density)
 }
 
 /** All layers at one density: the wanted ranking at several, every ranking at the density wanted. */
 async function qualityRows(
   bench: GriffinBench,
+  source: GriffinSource,
   { density, scores }: Settings,
   { onProgress }: PredictGriffinOptions,
 ): Promise<GriffinReport['quality']> {
   const points: [GriffinScores, number][] = [
-    ...[...new Set([density, ...REPORTED])].map((at): [GriffinScores, number] => [scores, at]),
+    ...reportedWith(density).map((at): [GriffinScores, number] => [scores, at]),
     ...GRIFFIN_SCORES.filter((kind) => kind !== scores).map((kind): [GriffinScores, number] => [kind, density]),
   ]
   const rows: GriffinReport['quality'][number][] = []
   for (const [kind, at] of points) {
     onProgress?.({ stage: 'evaluate', done: rows.length, total: points.length })
-    const quality = await densityQuality(bench, alike(bench.model, at), rankerOf(bench.model, kind))
+    const quality = await densityQuality(bench, alike(bench.layers, at), rankerOf(source, kind))
     rows.push({ scores: kind, density: at, quality })
   }
   return rows
-}
-
-/** How much selected sets have in common, layer by layer, at one density. */
-function flockingOf(statistics: WindowStatistics, density: number): Flocking[] {
-  return statistics.prompt.map((sequences, layer) => {
-    const ff = sequences[0]!.squares.length
-    const k = keptNeurons(ff, density)
-    const compared = Math.min(FLOCKING_WINDOWS, sequences.length)
-    const prompts = sequences.slice(0, compared).map((one) => selectNeurons(one.scores(), k))
-    const after = statistics.continuation[layer]!.slice(0, compared).map((one) => selectNeurons(one.scores(), k))
-    const own = prompts.map((set, i) => jaccard(set, after[i]!))
-    return {
-      layer,
-      density,
-      betweenPrompts: meanPairJaccard(prompts),
-      promptToContinuation: own.reduce((a, b) => a + b) / own.length,
-      chance: chanceJaccard(k, ff),
-    }
-  })
 }

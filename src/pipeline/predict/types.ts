@@ -1,3 +1,4 @@
+import type { Provider } from '../../runtime/session.ts'
 import type { GriffinScores } from './griffin-sets.ts'
 import type { Progress, Quality, TextSource } from '../types.ts'
 
@@ -8,7 +9,7 @@ export const STATISTIC_DEFINITION =
   's_j = sqrt(sum over prompt tokens t of (z_tj / |z_t|)^2), z = act(gate x) * up x; keep the floor(ff * density) largest'
 
 export type PredictGriffinOptions = {
-  /** Dense model folder. @default the embedded demo model */
+  /** Dense model folder, or artifact. @default the embedded demo model */
   readonly model?: string
   /** @default the bundled evaluation text */
   readonly text?: TextSource
@@ -28,6 +29,10 @@ export type PredictGriffinOptions = {
   /** Tokens of a window that are the prompt; the others are predicted. @default half of the window */
   readonly promptTokens?: number
   readonly threads?: number
+  /** What computes the experts of an artifact. @default 'spexpand' where the native operators are built, else 'cpu' */
+  readonly provider?: Provider
+  /** Dense model that an artifact was made from. @default the embedded demo model, if it is the source */
+  readonly dense?: string
   readonly onProgress?: (progress: Progress) => void
   readonly signal?: AbortSignal
 }
@@ -42,6 +47,19 @@ export type Flocking = {
   /** What two random sets of that size have. */
   readonly chance: number
 }
+
+/** What share of a token's ‖z‖ neurons have: tokens around the end of a prompt, the neurons it needs most. */
+export type FlockingHeat = {
+  readonly layer: number
+  readonly firstToken: number
+  readonly promptTokens: number
+  readonly neurons: readonly number[]
+  /** |z_j| / ‖z‖ by token and neuron. */
+  readonly rows: readonly (readonly number[])[]
+}
+
+/** How well a passage that comes a second time is predicted: share of top tokens, and −log p in nats a token. */
+export type CopyScore = { readonly accuracy: number; readonly nll: number }
 
 /** griffin.json: everything a runtime needs to run GRIFFIN on a model, and what that costs. No dates, no paths. */
 export type GriffinReport = {
@@ -61,10 +79,26 @@ export type GriffinReport = {
     readonly undone: number
   }
   readonly text: { readonly windows: number; readonly sequenceLength: number; readonly promptTokens: number }
-  /** Quality of the text behind the prompts: dense, and at densities, all layers alike. */
+  /** What was measured; a mixture has experts with neurons that share their numbers. */
+  readonly model:
+    | { readonly kind: 'dense' }
+    | { readonly kind: 'artifact'; readonly experts: number; readonly router: string }
+  /** Quality of the text behind the prompts: with all neurons, and at densities, all layers alike. */
   readonly dense: Quality
   readonly quality: readonly { readonly scores: GriffinScores; readonly density: number; readonly quality: Quality }[]
+  /** What KL and agreement are measured against: the dense model, or (it was not there) the artifact with all neurons. */
+  readonly reference: 'dense' | 'self'
+  /** Second occurrences of passages that only copying predicts: with all neurons, and at densities. */
+  readonly copy: {
+    readonly passages: number
+    readonly passageTokens: number
+    readonly cueTokens: number
+    readonly all: CopyScore
+    readonly densities: readonly ({ readonly density: number } & CopyScore)[]
+  }
   readonly flocking: readonly Flocking[]
+  /** Means over the layers, by density. */
+  readonly flockingCurve: readonly Omit<Flocking, 'layer'>[]
   /** Neurons of each layer, the most useful first, over all prompts. */
   readonly order: readonly (readonly number[])[]
 }

@@ -5,13 +5,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { demoModelFolder } from '../../../calibration/bundled.ts'
 import { openModel } from '../../../src/model/open.ts'
 import { openTokenizer } from '../../../src/model/tokenizer.ts'
-import { generate } from '../../../src/pipeline/generate.ts'
+import { generate, generateAll } from '../../../src/pipeline/generate.ts'
 import type { GenerateOptions } from '../../../src/pipeline/generate.ts'
+import type { GriffinDecoder } from '../../../src/pipeline/predict/griffin-decoder.ts'
 import { openGriffin } from '../../../src/pipeline/predict/griffin-option.ts'
+import { openGriffinSource } from '../../../src/pipeline/predict/griffin-source.ts'
 import { collectStatistics, maskContinuations, rankerOf, setOf } from '../../../src/pipeline/predict/griffin-sets.ts'
 import { denseDecoder } from '../../../src/pipeline/open-decoder.ts'
+import { denseNorms } from '../../../src/pipeline/predict/norms.ts'
 import { predict } from '../../../src/pipeline/predict/predict.ts'
 import { openWalk } from '../../../src/pipeline/predict/walk.ts'
+import { nativeStatus } from '../../../src/runtime/native.ts'
 import { createDecoder } from '../../../src/verify/decoder.ts'
 import { maxDifference } from '../../fixtures/decoder.ts'
 
@@ -26,8 +30,18 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const at = (density: number): ReturnType<typeof openGriffin> =>
-  openGriffin({ density }, denseDecoder(model), { threads: 1, provider: 'cpu' })
+const at = async (
+  density: number,
+  more: { readonly promptChunk?: number; readonly provider?: 'spexpand' } = {},
+): Promise<{ decoder: GriffinDecoder; close: () => void }> => {
+  const source = openGriffinSource(model, 'cpu')
+  const { decoder } = await openGriffin({ density }, source, { threads: 1, provider: 'cpu', ...more })
+  return { decoder, close: () => source.close() }
+}
+
+const native = nativeStatus()
+const hasNative = native.found && native.operatorsPath !== undefined
+if (!hasNative) console.log('SKIPPED NeuronSubsetFFN in the decode graph: the native operators are not built')
 
 describe('GriffinDecoder', { timeout: 60_000 }, () => {
   it('reproduces the dense decoder at density 1, bit by bit', async () => {
@@ -54,7 +68,7 @@ describe('GriffinDecoder', { timeout: 60_000 }, () => {
     await walk.run({ windows, onFf })
     const choice = {
       densities: Array<number>(8).fill(0.5),
-      rank: rankerOf(opened, 'statistic'),
+      rank: rankerOf(denseNorms(opened), 'statistic'),
       method: 'top-k' as const,
     }
     decoder.sets.forEach((set, layer) =>
@@ -90,6 +104,47 @@ describe('GriffinDecoder', { timeout: 60_000 }, () => {
   })
 })
 
+describe('GriffinDecoder, other ways', { timeout: 60_000 }, () => {
+  it('selects the same neurons however the prompt is cut', async () => {
+    const whole = await at(0.3)
+    const cut = await at(0.3, { promptChunk: 3 })
+    const first = await whole.decoder.step(ids)
+    // float32 sums of pieces in another order.
+    expect(maxDifference(await cut.decoder.step(ids), first)).toBeLessThan(2e-3)
+    expect(cut.decoder.sets).toEqual(whole.decoder.sets)
+    for (const { decoder, close } of [whole, cut]) {
+      await decoder.release()
+      close()
+    }
+  })
+
+  it.skipIf(!hasNative)('decodes by NeuronSubsetFFN as on gathered weights', async () => {
+    const gathered = await at(0.5)
+    const native = await at(0.5, { provider: 'spexpand' })
+    expect([gathered.decoder.form.name, native.decoder.form.name]).toEqual(['gathered', 'native'])
+    await gathered.decoder.step(ids)
+    await native.decoder.step(ids)
+    expect(native.decoder.sets).toEqual(gathered.decoder.sets)
+    for (const id of [5, 700, 31])
+      // float32 sums in another order, through 8 blocks.
+      expect(maxDifference(await native.decoder.step([id]), await gathered.decoder.step([id]))).toBeLessThan(2e-3)
+    for (const { decoder, close } of [gathered, native]) {
+      await decoder.release()
+      close()
+    }
+  })
+
+  it.skipIf(!hasNative)('reproduces the dense decoder at density 1 by NeuronSubsetFFN', async () => {
+    const dense = await createDecoder({ ...denseDecoder(model), threads: 1 })
+    const { decoder, close } = await at(1, { provider: 'spexpand' })
+    expect(await decoder.step(ids)).toEqual(await dense.step(ids))
+    expect(maxDifference(await decoder.step([5]), await dense.step([5]))).toBeLessThan(2e-3)
+    await dense.release()
+    await decoder.release()
+    close()
+  })
+})
+
 describe('generate() with griffin', { timeout: 60_000 }, () => {
   it('gives the dense text at density 1, and says what it kept', async () => {
     const dense = await generate(options)
@@ -120,9 +175,17 @@ describe('generate() with griffin', { timeout: 60_000 }, () => {
 
   it('refuses densities and providers that cannot be meant', async () => {
     await expect(generate({ ...options, griffin: { density: 1.5 } })).rejects.toThrow('at most 1')
-    await expect(generate({ ...options, provider: 'spexpand', griffin: { density: 0.5 } })).rejects.toThrow(
-      'wanted cpu',
-    )
+    await expect(generate({ ...options, provider: 'cuda', griffin: { density: 0.5 } })).rejects.toThrow('wanted cpu')
+    await expect(generate({ ...options, promptChunk: 0, griffin: 'auto' })).rejects.toThrow('--prompt-chunk')
+  })
+
+  it('gives several prompts sets of their own, as one by one', async () => {
+    const prompts = [TEXT, 'The whale, said the captain, is a fish']
+    const griffin = { density: 0.25 }
+    const both = await generateAll({ ...options, griffin, prompts })
+    const alone = await generate({ ...options, griffin, prompt: prompts[1]! })
+    expect(both.map(({ ids: made }) => made)[1]).toEqual(alone.ids)
+    expect(both[0]!.ids).toEqual((await generate({ ...options, griffin })).ids)
   })
 })
 

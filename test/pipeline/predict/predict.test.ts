@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -9,6 +9,7 @@ import type { OpenedModel } from '../../../src/model/open.ts'
 import { openModel } from '../../../src/model/open.ts'
 import { cheapestSteps } from '../../../src/pipeline/predict/griffin-schedule.ts'
 import { collectStatistics, maskContinuations, rankerOf, setOf } from '../../../src/pipeline/predict/griffin-sets.ts'
+import { denseNorms } from '../../../src/pipeline/predict/norms.ts'
 import { predict } from '../../../src/pipeline/predict/predict.ts'
 import type { Walk } from '../../../src/pipeline/predict/walk.ts'
 import { openWalk } from '../../../src/pipeline/predict/walk.ts'
@@ -39,7 +40,7 @@ afterAll(async () => {
 function sets(density: number): Parameters<typeof maskContinuations>[3] {
   return {
     densities: Array.from({ length: 8 }, () => density),
-    rank: rankerOf(model, 'statistic'),
+    rank: rankerOf(denseNorms(model), 'statistic'),
     method: 'top-k',
     seed: 0,
   }
@@ -107,7 +108,7 @@ describe('cheapestSteps()', () => {
 describe('predict()', { timeout: 120_000 }, () => {
   it('writes densities, order, flocking and measured quality, the same bytes every time', async () => {
     const out = join(folder, 'griffin')
-    const { griffin, file } = await predict({ ...small, out, klBudget: 0.5 })
+    const { griffin, file, page } = await predict({ ...small, out, klBudget: 0.5 })
     const text = readFileSync(file!, 'utf8')
     expect(JSON.parse(text)).toEqual(griffin)
     await predict({ ...small, out, klBudget: 0.5, threads: 1 })
@@ -117,20 +118,23 @@ describe('predict()', { timeout: 120_000 }, () => {
     )
     expect(griffin.dense).toMatchObject({ targets: 33, kl: 0, topOneAgreement: 1 })
     const statistic = griffin.quality.filter(({ scores }) => scores === 'statistic')
-    expect(statistic.map(({ density }) => density)).toEqual([0.5, 0.75, 0.25])
-    expect(statistic[2]!.quality.kl).toBeGreaterThan(statistic[1]!.quality.kl!)
+    expect(statistic.map(({ density }) => density)).toEqual([0.75, 0.5, 0.25, 0.1, 0.05])
+    expect(statistic[2]!.quality.kl).toBeGreaterThan(statistic[0]!.quality.kl!)
+    expect(griffin.copy).toMatchObject({ passages: 3, passageTokens: 12, cueTokens: 4 })
+    expect(griffin.copy.densities.map(({ density }) => density)).toEqual([0.75, 0.5, 0.25, 0.1, 0.05])
+    const html = readFileSync(page!, 'utf8')
+    expect(html).toContain('Flocking: token by neuron')
+    expect(html).not.toMatch(/NaN|undefined|(src|href)="http/)
     expect(griffin.schedule!.quality.kl).toBeLessThanOrEqual(0.5)
     expect(griffin.densities.every((density) => density >= 0.25 && density <= 1)).toBe(true)
     // Prompts and their continuations share neurons beyond chance: that is what GRIFFIN lives on.
     for (const one of griffin.flocking) expect(one.promptToContinuation).toBeGreaterThan(one.chance)
   })
 
-  it('refuses artifacts, files as folders, and options that cannot be meant', async () => {
-    const artifact = join(folder, 'artifact')
-    mkdirSync(artifact)
-    writeFileSync(join(artifact, 'spexpand.json'), '{}')
-    await expect(predict({ model: artifact })).rejects.toThrow('give the dense model')
-    await expect(predict({ out: join(artifact, 'spexpand.json') })).rejects.toThrow('it is a file')
+  it('refuses files as folders, and options that cannot be meant', async () => {
+    const file = join(folder, 'file')
+    writeFileSync(file, '')
+    await expect(predict({ out: file })).rejects.toThrow('it is a file')
     await expect(predict({ ...small, density: 0 })).rejects.toThrow('--density')
     await expect(predict({ ...small, promptTokens: T - 1 })).rejects.toThrow('--prompt-tokens')
     await expect(predict({ ...small, klBudget: -1 })).rejects.toThrow('--kl-budget')

@@ -1,0 +1,89 @@
+import { basename, resolve } from 'node:path'
+import { UnsupportedError } from '../../errors.ts'
+import { openWeights } from '../../formats/safetensors/weights.ts'
+import { hasFfnUpdate } from '../../graph/pieces.ts'
+import type { ModelConfig } from '../../model/config.ts'
+import { readConfig } from '../../model/config.ts'
+import type { OpenedModel } from '../../model/open.ts'
+import { openModel } from '../../model/open.ts'
+import type { Provider } from '../../runtime/session.ts'
+import type { Artifact } from '../../verify/artifact.ts'
+import { isArtifact, openArtifact } from '../../verify/artifact.ts'
+import { ffLayers } from '../../verify/ff-layers.ts'
+import { sourceHash } from '../fingerprint.ts'
+import type { DecoderSource } from '../open-decoder.ts'
+import { denseDecoder, openDecoder } from '../open-decoder.ts'
+import { openArtifactWalk } from './artifact-walk.ts'
+import type { NeuronNorms } from './norms.ts'
+import { denseNorms, expertNorms } from './norms.ts'
+import type { Walk } from './walk.ts'
+import { openWalk } from './walk.ts'
+
+/** What GRIFFIN is measured on: a dense model, or an artifact on its own graph. */
+export type GriffinSource = NeuronNorms & {
+  readonly config: ModelConfig
+  readonly folder: string
+  readonly decoder: DecoderSource
+  /** The dense model behind it. */
+  readonly origin: { readonly name: string; readonly sha256: string }
+  /** One of these two. */
+  readonly dense?: OpenedModel
+  readonly artifact?: Artifact
+  walk(threads: number): Promise<Walk>
+  close(): void
+}
+
+/** Opens a model folder or an artifact; `provider` runs the experts of an artifact. Throws as openDecoder() does. */
+export function openGriffinSource(folder: string, provider: Provider): GriffinSource {
+  return isArtifact(folder) ? artifactSource(folder, provider) : denseModelSource(folder)
+}
+
+function denseModelSource(folder: string): GriffinSource {
+  const dense = openModel(folder)
+  try {
+    assertSelectable(dense)
+  } catch (error) {
+    dense.close()
+    throw error
+  }
+  return {
+    ...denseNorms(dense),
+    config: dense.config,
+    folder,
+    decoder: denseDecoder(folder),
+    origin: { name: basename(resolve(folder)), sha256: sourceHash(dense).sha256 },
+    dense,
+    walk: (threads) => openWalk(dense, threads),
+    close: () => dense.close(),
+  }
+}
+
+/** Neurons are rows of gate and up and columns of down, and what they give is added to the hidden states as it is. */
+function assertSelectable(model: OpenedModel): void {
+  const { config, folder } = model
+  const roles = ['gate', 'up', 'down'] as const
+  const isPlain = config.gated && !config.parallel && !hasFfnUpdate(model)
+  if (isPlain && !roles.some((role) => model.isTransposed(role) || config.biases.includes(role))) return
+  throw new UnsupportedError(
+    `Cannot select neurons of ${folder}: model type ${config.modelType}: supported are gated FF layers without biases whose ` +
+      'output is added to the hidden states as it is',
+  )
+}
+
+function artifactSource(folder: string, provider: Provider): GriffinSource {
+  const artifact = openArtifact(folder)
+  const config = readConfig(folder)
+  const decoder = openDecoder(folder)
+  const { name, sha256 } = artifact.manifest.source
+  const store = openWeights(folder)
+  return {
+    ...expertNorms(config, store, ffLayers(decoder.graph, folder)),
+    config,
+    folder,
+    decoder,
+    origin: { name, sha256 },
+    artifact,
+    walk: (threads) => openArtifactWalk(decoder.graph, { folder, threads, provider }),
+    close: () => store.close(),
+  }
+}
