@@ -103,6 +103,14 @@ export class IntegrityError extends SpexpandError {
   }
 }
 
+/** A server could not be reached, or did not give what was asked for (exit 9). */
+export class NetworkError extends SpexpandError {
+  constructor(message: string, options?: { cause?: unknown }) {
+    super('network', message, options)
+    this.name = 'NetworkError'
+  }
+}
+
 /** The run was stopped from outside and can be continued (exit 130). */
 export class InterruptedError extends SpexpandError {
   constructor(message: string, options?: { cause?: unknown }) {

@@ -18,13 +18,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'graph',
     'runtime',
     'model',
-  ].concat(['formats', 'linalg', 'entangle', 'report', 'predict']),
+  ].concat(['formats', 'linalg', 'entangle', 'report', 'predict', 'hub']),
   pipeline: ['export', 'calibration', 'mixture', 'cluster', 'prune', 'verify', 'graph', 'runtime', 'model'].concat([
     'formats',
     'linalg',
     'entangle',
     'report',
     'predict',
+    'hub',
   ]),
   export: ['mixture', 'graph', 'formats', 'model', 'predict'],
   calibration: ['model', 'graph', 'runtime', 'formats', 'linalg'],
@@ -40,6 +41,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   model: ['formats'],
   formats: [],
   linalg: [],
+  hub: [],
 }
 
 /** What everybody may import: errors, plain data, the version. */
@@ -56,6 +58,7 @@ const EXTERNALS: Readonly<Record<string, readonly string[]>> = {
   'ml-matrix': ['src/linalg/eigen.ts'],
   protobufjs: ['src/formats/onnx/'],
   '@huggingface/tokenizers': ['src/model/tokenizer.ts'],
+  '@huggingface/jinja': ['src/pipeline/chat.ts'],
   zod: ['src/model/', 'src/verify/', 'src/pipeline/', 'export/'],
   '@observablehq/plot': ['src/report/draw.ts'],
   linkedom: ['src/report/draw.ts'],
