@@ -33,13 +33,14 @@ export async function compress(options: CompressOptions): Promise<CompressResult
   const watch = stopwatch()
   const plain = resolveOptions(options)
   const model = openModel(plain.model)
+  let state: RunState | undefined
   try {
     const resolved = withProfile(plain, profileOf(options.expertsProfile, model, plain))
     const sizes = compressionSizes(model, resolved)
     const windows = await calibrationText(model, resolved)
     watch.lap('load')
     const source = sourceHash(model)
-    const state = RunState.begin(options.out, model, resolved.values, fingerprint(resolved, windows, source))
+    state = RunState.begin(options.out, model, resolved.values, fingerprint(resolved, windows, source))
     assertRoom(options.out, sizes.diskBytes)
     const { blocks, resumedBlocks } = await runBlocks(model, resolved, windows, state, watch.lap)
     resolved.onProgress?.({ stage: 'export', done: 0, total: 1 })
@@ -48,7 +49,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
     writeArtifact({
       model,
       out: options.out,
-      blockFiles: blocks.map((_, layer) => state.blockFile(layer)),
+      blockFiles: blocks.map((_, layer) => state!.blockFile(layer)),
       stockBody: resolved.stockBody,
       values: resolved.values,
       ...(resolved.profile ? { profile: resolved.profile.layers } : {}),
@@ -73,6 +74,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       stageMs: watch.stages(),
     }
   } finally {
+    state?.close()
     model.close()
   }
 }
@@ -116,7 +118,13 @@ async function runBlocks(
     let pending = 0
     while (pending < layers && state.has(pending)) pending++
     for (let layer = 0; layer < layers; layer++) {
-      options.onProgress?.({ stage: 'solve', done: 0, total: layerOptions(options, layer).experts, block: layer, blocks: layers })
+      options.onProgress?.({
+        stage: 'solve',
+        done: 0,
+        total: layerOptions(options, layer).experts,
+        block: layer,
+        blocks: layers,
+      })
       if (layer < pending) {
         const block = state.load(layer)
         // With every block finished only the export is missing: nobody needs the hidden states.

@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { IntegrityError, UsageError } from '../errors.ts'
+import { FormatError, UsageError } from '../errors.ts'
+import { writeFileWhole } from '../formats/bytes.ts'
 import type { TensorFile } from '../formats/safetensors/reader.ts'
 import { openSafetensors } from '../formats/safetensors/reader.ts'
 import { writeSafetensors } from '../formats/safetensors/writer.ts'
@@ -14,13 +15,14 @@ import type { OpenedModel } from '../model/open.ts'
 import type { RawTensor } from '../tensor/dtype.ts'
 import { matOf } from '../tensor/mat.ts'
 import type { MatrixName } from './jobs.ts'
-import { ROLES } from './jobs.ts'
+import { matricesOf, ROLES } from './jobs.ts'
+import type { Lock } from './lock.ts'
+import { acquireLock } from './lock.ts'
 import type { BlockStats, Fallback } from './types.ts'
 
 /** Folder inside the artifact folder that holds finished blocks until the artifact is complete. */
 const STATE_FOLDER = '.spexpand'
 const RUN_FILE = 'run.json'
-export const MATRICES: readonly MatrixName[] = ['gate_proj', 'up_proj', 'down_proj']
 
 /** One finished block: everything later stages need, and everything that a resumed run needs. */
 export type FinishedBlock = {
@@ -40,30 +42,44 @@ export type Fingerprint = Readonly<Record<string, string | number | boolean>>
 /** The state of an unfinished run inside its artifact folder. */
 export class RunState {
   readonly folder: string
+  private readonly lock: Lock
   private readonly model: OpenedModel
   private readonly form: ValueForm
 
   private constructor(out: string, model: OpenedModel, form: ValueForm) {
     this.folder = join(out, STATE_FOLDER)
+    this.lock = acquireLock(join(this.folder, 'lock'), out)
     this.model = model
     this.form = form
   }
 
   /**
-   * Begins a run in `out`, or continues the one that was interrupted there. Throws UsageError when `out` holds anything
-   * else and IntegrityError when the interrupted run had other inputs.
+   * Begins a run in `out`, or continues the one that was interrupted there, and keeps other processes out until close().
+   * Throws UsageError when another process writes there, when `out` holds anything else, and when the interrupted run
+   * had other inputs.
    */
   static begin(out: string, model: OpenedModel, form: ValueForm, fingerprint: Fingerprint): RunState {
+    const folder = join(out, STATE_FOLDER)
+    if (!existsSync(folder)) assertFree(out)
+    mkdirSync(folder, { recursive: true })
     const state = new RunState(out, model, form)
-    const runFile = join(state.folder, RUN_FILE)
-    if (existsSync(runFile)) assertSameRun(out, JSON.parse(readFileSync(runFile, 'utf8')) as Fingerprint, fingerprint)
-    else {
-      assertFree(out)
-      mkdirSync(state.folder, { recursive: true })
-      writeFileSync(`${runFile}.partial`, `${JSON.stringify(fingerprint, undefined, 2)}\n`)
-      renameSync(`${runFile}.partial`, runFile)
+    try {
+      const runFile = join(folder, RUN_FILE)
+      if (existsSync(runFile)) assertSameRun(out, readFingerprint(runFile), fingerprint)
+      else {
+        assertNothingElse(out)
+        writeFileWhole(runFile, `${JSON.stringify(fingerprint, undefined, 2)}\n`)
+      }
+      return state
+    } catch (error) {
+      state.close()
+      throw error
     }
-    return state
+  }
+
+  /** Lets other processes write there; what is finished stays. */
+  close(): void {
+    this.lock.release()
   }
 
   /** The safetensors file of a finished block. */
@@ -78,9 +94,9 @@ export class RunState {
   /** Writes a finished block; it appears under its name only when it is complete. */
   save(layer: number, block: FinishedBlock): void {
     const tensors = new Map<string, RawTensor>()
-    for (const matrix of MATRICES)
+    for (const matrix of matricesOf(this.model.config))
       addExperts(tensors, this.base(matrix, layer), block.experts[matrix], this.shape(matrix))
-    const ffBase = this.base('gate_proj', layer).replace(/\.[^.]+$/, '')
+    const ffBase = this.base('up_proj', layer).replace(/\.[^.]+$/, '')
     if (block.router) addRouter(tensors, `${ffBase}.router`, block.router)
     if (block.downRouter) addRouter(tensors, `${this.base('down_proj', layer)}.router`, block.downRouter)
     const record = JSON.stringify({ stats: block.stats, fallbacks: block.fallbacks })
@@ -104,14 +120,14 @@ export class RunState {
         }
       }
       const experts = Object.fromEntries(
-        MATRICES.map((matrix) => {
+        matricesOf(this.model.config).map((matrix) => {
           const base = `${this.base(matrix, layer)}.experts`
           const stack = readStack(file, base, this.form)
           const count = file.get(`${base}.mask`).shape[0]!
           return [matrix, Array.from({ length: count }, (_, e) => expertAt(stack, e, count))]
         }),
       ) as Record<MatrixName, PackedExpert[]>
-      const ffBase = this.base('gate_proj', layer).replace(/\.[^.]+$/, '')
+      const ffBase = this.base('up_proj', layer).replace(/\.[^.]+$/, '')
       const shared = router(`${ffBase}.router`)
       const down = router(`${this.base('down_proj', layer)}.router`)
       return { ...record, experts, ...(shared ? { router: shared } : {}), ...(down ? { downRouter: down } : {}) }
@@ -180,9 +196,22 @@ function bytesOf(array: ArrayBufferView): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
 }
 
+function readFingerprint(file: string): Fingerprint {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Fingerprint
+  } catch (cause) {
+    throw new FormatError(`Cannot continue the run of ${file}: it is no JSON: remove --out and start anew`, { cause })
+  }
+}
+
 function assertFree(out: string): void {
   if (!existsSync(out)) return
-  if (readdirSync(out).length > 0)
+  assertNothingElse(out)
+}
+
+/** Besides the state of a run that has not begun, nothing may lie there. */
+function assertNothingElse(out: string): void {
+  if (readdirSync(out).some((name) => name !== STATE_FOLDER))
     throw new UsageError(
       `Cannot write to ${out}: it exists and is not an unfinished run: remove it or choose another --out`,
     )
@@ -191,7 +220,7 @@ function assertFree(out: string): void {
 function assertSameRun(out: string, found: Fingerprint, wanted: Fingerprint): void {
   for (const key of new Set([...Object.keys(found), ...Object.keys(wanted)]))
     if (found[key] !== wanted[key])
-      throw new IntegrityError(
+      throw new UsageError(
         `Cannot continue the run in ${out}: its ${key} was ${found[key]}, now ${wanted[key]}: use the same options and inputs, or another --out`,
       )
 }
