@@ -44,17 +44,19 @@ static inline __m512i expandBytes(const int8_t* values, uint64_t kept) {
 static inline void unpackNibbles(const uint8_t* packed, long packedBytes, long first, long count, int8_t* out) {
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m512i eight = _mm512_set1_epi8(8);
-  const long end = (first + count + 1) / 2;
-  for (long at = first / 2; at < end; at += 32, out += 64) {
-    const auto there = static_cast<__mmask32>(lowBits64(packedBytes - at));
-    const __m256i bytes = at + 32 <= packedBytes ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + at))
-                                                 : _mm256_maskz_loadu_epi8(there, packed + at);
-    prefetchAhead(packed + at);
+  const auto unpack = [&](__m256i bytes, int8_t* to) {
     const __m512i words = _mm512_cvtepu8_epi16(bytes);
     // Adding 8 to a nibble in two's complement turns its top bit.
     const __m512i pairs = _mm512_or_si512(words, _mm512_slli_epi16(words, 4));
-    _mm512_storeu_si512(out, _mm512_and_si512(_mm512_xor_si512(pairs, eight), nibble));
+    _mm512_storeu_si512(to, _mm512_and_si512(_mm512_xor_si512(pairs, eight), nibble));
+  };
+  const long end = (first + count + 1) / 2;
+  long at = first / 2;
+  for (; at < end && at + 32 <= packedBytes; at += 32, out += 64) {
+    prefetchAhead(packed + at);
+    unpack(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + at)), out);
   }
+  if (at < end) unpack(_mm256_maskz_loadu_epi8(static_cast<__mmask32>(lowBits64(packedBytes - at)), packed + at), out);
 }
 
 }  // namespace spexpand::avx512

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/rounded.h"
 #include "kernels/stack.h"
 
 namespace spexpand {
@@ -77,6 +78,8 @@ struct Isa {
   bool splitsBf16;
   /** f16 and bf16 values. */
   void (*halfRows)(const RowsTask&);
+  /** One token to int8 (rounded.h): every instruction set makes the same integers. */
+  RoundInputs roundInputs;
   /** int8 and int4 values times rounded inputs. */
   void (*integerRows)(const RowsTask&);
   /** One row of weights as f32; `out` has room for `padded` elements, those from K on become 0. */
@@ -95,9 +98,12 @@ struct Isa {
   bool (*allFinite)(const uint16_t* numbers, long count, uint16_t exponent);
 };
 
-/** Room for values (f16 of a row, or bytes of two rows and 128 more each) and for scales per block and token. */
+/** Nibbles are unpacked for as many rows as fit here, at least one. */
+constexpr long kUnpackedBytes = 8192;
+/** Room for values (f16 of a row, or bytes of some rows) and for scales per block and token. */
+static inline long unpackedBytes(long padded) { return kUnpackedBytes + 2 * padded + 256; }
 static inline long rowScratchBytes(long padded) {
-  return 2 * (padded + 128) + (kFewTokens + 1) * (padded / 32 + 16) * 4;
+  return unpackedBytes(padded) + (kFewTokens + 1) * (padded / 32 + 16) * 4;
 }
 
 /** Room for a decoded panel, its sums, and the unpacked values of its rows. */

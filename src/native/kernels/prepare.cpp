@@ -104,8 +104,8 @@ bool roundAll(const Preparation& preparation, Inputs& inputs) {
   inputs.blockInputs = block;
   const Rounding rounding{padded, block, offsetOf(product.stack->type)};
   for (long t = 0; t < product.tokens; t++)
-    roundInputs(rounding, inputs.f32 + t * padded, rounded + t * padded, scalesOut + t * scales,
-                correctionsOut + t * corrections);
+    preparation.isa->roundInputs(rounding, inputs.f32 + t * padded, rounded + t * padded, scalesOut + t * scales,
+                                 correctionsOut + t * corrections);
   return true;
 }
 

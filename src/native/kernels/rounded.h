@@ -30,6 +30,9 @@ struct Rounding {
   long blockInputs;
   int offset;
 };
-void roundInputs(const Rounding& rounding, const float* x, int8_t* rounded, float* scales, int32_t* corrections);
+using RoundInputs = void (*)(const Rounding&, const float* x, int8_t* rounded, float* scales, int32_t* corrections);
+
+// 127 / most overflows for tiny blocks; they count as zeros.
+constexpr float kLeastBlock = 1e-36f;
 
 }  // namespace spexpand

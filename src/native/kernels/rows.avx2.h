@@ -70,6 +70,7 @@ static inline __m256 widenBf16(__m128i halves) {
 
 void halfRows(const RowsTask& task);
 void integerRows(const RowsTask& task);
+void roundInputs(const Rounding& rounding, const float* x, int8_t* rounded, float* scales, int32_t* corrections);
 void decodeRow(const Stack& stack, long row, float* out, long padded, void* scratch);
 float dot(DenseType type, const void* weights, const float* x, long count);
 void axpy(DenseType type, float a, const void* weights, float* y, long count);

@@ -96,6 +96,7 @@ class RowSums {
 
 void halfRows(const RowsTask& task);
 void integerRows(const RowsTask& task);
+void roundInputs(const Rounding& rounding, const float* x, int8_t* rounded, float* scales, int32_t* corrections);
 long countBits(const uint8_t* mask, long bytes);
 bool allFinite(const uint16_t* numbers, long count, uint16_t exponent);
 void decodeRow(const Stack& stack, long row, float* out, long padded, void* scratch);

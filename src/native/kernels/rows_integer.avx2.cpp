@@ -106,7 +106,7 @@ void rowsFor(const RowsTask& task) {
   const Stack& stack = *task.stack;
   const Inputs& inputs = *task.inputs;
   auto* bytes = static_cast<int8_t*>(task.scratch);
-  auto* scales = reinterpret_cast<float*>(bytes + inputs.padded + 128);
+  auto* scales = reinterpret_cast<float*>(bytes + unpackedBytes(inputs.padded));
   Columns columns[tokens];
   for (int t = 0; t < tokens; t++)
     columns[t] = {inputs.rounded + tokenAt(task, t) * inputs.padded,

@@ -10,20 +10,20 @@ namespace spexpand::avx512 {
 
 namespace {
 
-/** `blocks` scales of one row, one per block of inputs, from its f16 scales per group. */
-void widenScales(const Stack& stack, long row, long blockInputs, long blocks, float* out) {
+/** Scales of the 16 blocks of inputs from block b on, from the f16 scales of a row per group. */
+inline __m512 scalesAt(const Stack& stack, long row, long blocksPerGroup, long b) {
   const uint16_t* scales = stack.scales + row * stack.groups;
-  const long blocksPerGroup = stack.groupSize / blockInputs;
-  if (blocksPerGroup > 1) {
-    for (long b = 0; b < blocks; b++)
-      out[b] = b / blocksPerGroup < stack.groups ? f16ToFloat(scales[b / blocksPerGroup]) : 0;
-    return;
-  }
-  // Blocks beyond the last group are padding: their inputs are 0, and so must their scales be.
-  for (long b = 0; b < blocks; b += 16) {
+  if (blocksPerGroup == 1) {
+    // Blocks beyond the last group are padding: their inputs are 0, and so must their scales be.
     const auto there = static_cast<__mmask16>(lowBits64(stack.groups - b));
-    _mm512_storeu_ps(out + b, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(there, scales + b)));
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(there, scales + b));
   }
+  alignas(64) uint16_t own[16];
+  for (long i = 0; i < 16; i++) {
+    const long group = (b + i) / blocksPerGroup;
+    own[i] = group < stack.groups ? scales[group] : uint16_t{0};
+  }
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(own)));
 }
 
 struct Row {
@@ -71,19 +71,34 @@ inline void row(Row at, long steps, const Columns<tokens>& columns, __m512* sums
 
 /** Factors of one row, per token and block: scale of the weights times scale of the inputs. */
 template <int tokens>
-void multiplyScales(const float* weightScales, const Columns<tokens>& blockScales, long blocks, float* out,
-                    Columns<tokens>& columns) {
+inline void multiplyScales(const Stack& stack, long row, long blocksPerGroup, const Columns<tokens>& blockScales,
+                           long blocks, float* out) {
   const long stride = (blocks + 15) / 16 * 16;
-  for (int t = 0; t < tokens; t++) {
-    float* own = out + t * stride;
-    for (long b = 0; b < blocks; b += 16) {
-      const auto there = static_cast<__mmask16>(lowBits64(blocks - b));
-      const __m512 ofInputs = _mm512_maskz_loadu_ps(there, blockScales.factors[t] + b);
-      _mm512_storeu_ps(own + b, _mm512_mul_ps(_mm512_loadu_ps(weightScales + b), ofInputs));
-    }
-    columns.factors[t] = own;
+  for (long b = 0; b < blocks; b += 16) {
+    const auto there = static_cast<__mmask16>(lowBits64(blocks - b));
+    const __m512 ofWeights = scalesAt(stack, row, blocksPerGroup, b);
+    for (int t = 0; t < tokens; t++)
+      _mm512_storeu_ps(out + t * stride + b,
+                       _mm512_mul_ps(ofWeights, _mm512_maskz_loadu_ps(there, blockScales.factors[t] + b)));
   }
 }
+
+/** Nibbles of some rows as bytes, and which. */
+struct Unpacked {
+  int8_t* bytes;
+  long begin;  // element of the first
+  long end;    // row behind the last
+
+  /** Unpacks from `row` on, rows before `end` only. */
+  void fill(const Stack& stack, long row, long endRow) {
+    begin = stack.rowBegin(row);
+    end = row + 1;
+    while (end < endRow && stack.rowEnd(end) - begin <= kUnpackedBytes) end++;
+    unpackNibbles(static_cast<const uint8_t*>(stack.values), (stack.valueCount + 1) / 2, begin,
+                  stack.rowEnd(end - 1) - begin, bytes);
+  }
+  const int8_t* at(long element) const { return bytes + (begin & 1) + (element - begin); }
+};
 
 template <long blockInputs, bool isInt4, int tokens>
 void rowsFor(const RowsTask& task) {
@@ -91,10 +106,9 @@ void rowsFor(const RowsTask& task) {
   const Inputs& inputs = *task.inputs;
   const long blocks = inputs.padded / blockInputs;
   const long steps = (stack.inputs + stepInputsOf(blockInputs) - 1) / stepInputsOf(blockInputs);
-  const long unpackedBytes = inputs.padded + 128;
-  auto* unpacked = static_cast<int8_t*>(task.scratch);
-  auto* weightScales = reinterpret_cast<float*>(unpacked + 2 * unpackedBytes);
-  auto* factors = weightScales + (blocks + 15) / 16 * 16;
+  const long blocksPerGroup = stack.groupSize / blockInputs;
+  Unpacked unpacked{static_cast<int8_t*>(task.scratch), 0, task.row};
+  auto* factors = reinterpret_cast<float*>(unpacked.bytes + unpackedBytes(inputs.padded));
   Columns<tokens> columns;
   for (int t = 0; t < tokens; t++) {
     const int64_t token = tokenAt(task, t);
@@ -103,29 +117,20 @@ void rowsFor(const RowsTask& task) {
     columns.factors[t] = inputs.blockScales + token * blocks;
   }
   const Columns<tokens> blockScales = columns;
+  if (stack.groupSize > 0)
+    for (int t = 0; t < tokens; t++) columns.factors[t] = factors + t * ((blocks + 15) / 16 * 16);
   RowSums<tokens> sums(task);
-  // One row ahead: loads that straddle stores wait until those have left the core.
-  const auto unpack = [&](long r) {
-    if (!isInt4 || r >= task.rows) return;
-    const long begin = stack.rowBegin(task.row + r);
-    unpackNibbles(static_cast<const uint8_t*>(stack.values), (stack.valueCount + 1) / 2, begin,
-                  stack.rowEnd(task.row + r) - begin, unpacked + (r & 1) * unpackedBytes);
-  };
-  unpack(0);
   for (long r = 0; r < task.rows; r++) {
-    unpack(r + 1);
     const long at = task.row + r;
     const long begin = stack.rowBegin(at);
     const long end = stack.rowEnd(at);
     const auto* values = static_cast<const int8_t*>(stack.values);
     Row one{stack.mask + at * stack.maskBytes, stack.maskBytes, values + begin};
-    if (stack.groupSize > 0) {
-      widenScales(stack, at, blockInputs, blocks, weightScales);
-      multiplyScales(weightScales, blockScales, blocks, factors, columns);
-    }
+    if (stack.groupSize > 0) multiplyScales<tokens>(stack, at, blocksPerGroup, blockScales, blocks, factors);
     __m512 sum[tokens];
     if (isInt4) {
-      one.values = unpacked + (r & 1) * unpackedBytes + (begin & 1);
+      if (at == unpacked.end) unpacked.fill(stack, at, task.row + task.rows);
+      one.values = unpacked.at(begin);
       row<blockInputs, Source::nibbles, tokens>(one, steps, columns, sum);
     } else if (end + 64 <= stack.valueCount) {
       row<blockInputs, Source::bytes, tokens>(one, steps, columns, sum);

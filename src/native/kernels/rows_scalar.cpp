@@ -6,6 +6,10 @@
 
 namespace spexpand {
 
+namespace scalar {
+void roundInputs(const Rounding& rounding, const float* x, int8_t* rounded, float* scales, int32_t* corrections);
+}
+
 namespace {
 
 float valueAt(const Stack& stack, long at) {
@@ -120,7 +124,7 @@ void panel(const PanelTask& task) { FloatPanel<Single, 4, 1>::run(task, decodeRo
 
 }  // namespace
 
-const Isa kScalar = {"scalar",   8,   16,   false,     halfRows, integerRows, decodeRow, kFloatTileBytes, packFloatTile,
+const Isa kScalar = {"scalar",   8,   16,   false,     halfRows, scalar::roundInputs, integerRows, decodeRow, kFloatTileBytes, packFloatTile,
                      panel, dot, axpy, countBits, allFinite};
 
 }  // namespace spexpand

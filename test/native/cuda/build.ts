@@ -16,7 +16,7 @@ const INCLUDES = [`-I${NATIVE}`, `-I${TESTS}`, `-I${HERE}`]
 
 const DEVICE = [join(NATIVE, 'cuda', 'launch.cu'), join(NATIVE, 'cuda', 'error.cpp'), join(HERE, 'shim.cpp')]
 /** The scalar CPU kernels, and the CPU's checks of a stack. */
-const CPU = ['rows_scalar.cpp', 'verify.cpp'].map((name) => join(NATIVE, 'kernels', name))
+const CPU = ['rows_scalar.cpp', 'rounded_scalar.cpp', 'verify.cpp'].map((name) => join(NATIVE, 'kernels', name))
 const OPERATORS = ['sparse_op.cpp', 'neuron_op.cpp', 'register.cpp'].map((name) => join(NATIVE, 'cuda', name))
 
 /** Paths of two programs, compiled with the shim under AddressSanitizer and UBSan. */

@@ -1,3 +1,4 @@
+// Rounding in plain C++: the twin of what the instruction sets do, to the bit.
 #include "kernels/rounded.h"
 
 #include <cmath>
@@ -5,7 +6,7 @@
 
 #include "kernels/half.h"
 
-namespace spexpand {
+namespace spexpand::scalar {
 
 namespace {
 
@@ -27,12 +28,11 @@ float roundBlock(const float* x, long count, int8_t* rounded) {
     std::memset(rounded, 0, static_cast<size_t>(count));
     return NAN;
   }
-  // 127 / most overflows for tiny blocks; they count as zeros.
-  const float inverse = most > 1e-36f ? 127.0f / most : 0.0f;
+  const float inverse = most > kLeastBlock ? 127.0f / most : 0.0f;
   for (long i = 0; i < count; i++)
     rounded[i] = static_cast<int8_t>(static_cast<int32_t>(floatToBits(x[i] * inverse + kRounder)) -
                                      static_cast<int32_t>(floatToBits(kRounder)));
-  return most > 1e-36f ? most / 127.0f : 0.0f;
+  return most > kLeastBlock ? most / 127.0f : 0.0f;
 }
 
 void correctStep(const int8_t* rounded, long stepInputs, int offset, int32_t* corrections) {
@@ -55,4 +55,4 @@ void roundInputs(const Rounding& rounding, const float* x, int8_t* rounded, floa
     correctStep(rounded + i * step, step, rounding.offset, corrections + i * 16);
 }
 
-}  // namespace spexpand
+}  // namespace spexpand::scalar
