@@ -6,17 +6,17 @@ import type { OpenedModel } from '../model/open.ts'
 import type { Blas } from '../tensor/blas.ts'
 import { chunkReader } from './cluster-jobs.ts'
 import { passesOf } from './cluster-passes.ts'
-import type { MatrixName } from './jobs.ts'
+import type { MatrixName, PackedFront } from './jobs.ts'
+import { matricesOf, packedFront } from './jobs.ts'
 import type { Resolved } from './options.ts'
 import type { JobRunner } from './pool.ts'
 import { layerOptions } from './profile.ts'
 import type { Pruned } from './prune-block.ts'
-import { pruneBack, pruneFront, pruneShared } from './prune-block.ts'
+import { packedOf, pruneBack, pruneFront, pruneShared } from './prune-block.ts'
 import { RowStore } from './rowstore.ts'
 import type { Groups } from './segments.ts'
 import { groupsOf, segmentsOf } from './segments.ts'
 import type { FinishedBlock } from './state.ts'
-import { MATRICES } from './state.ts'
 import { matrixStats } from './stats.ts'
 import type { Fallback } from './types.ts'
 
@@ -108,10 +108,7 @@ export async function compressBlock(run: Run, layer: number): Promise<FinishedBl
  */
 async function splitBlock(run: Run, layer: number, fit: RouterFit, groups: Groups): Promise<FinishedBlock> {
   const front = await pruneFront(run, layer, groups)
-  const intermediates = await storeIntermediates(run, groups, (e) => ({
-    gate: front.experts[e]!.gate_proj!.packed!,
-    up: front.experts[e]!.up_proj!.packed!,
-  }))
+  const intermediates = await storeIntermediates(run, layer, groups, (e) => packedFront(packedOf(front.experts[e]!)))
   try {
     run.lap('prune')
     const downFit = await fitStore(run, intermediates, groups.length, layer * 2 + 1)
@@ -133,19 +130,24 @@ async function splitBlock(run: Run, layer: number, fit: RouterFit, groups: Group
 /** Routes all tokens through a finished block, the way a resumed run catches up. */
 export async function replayBlock(run: Run, layer: number, block: FinishedBlock): Promise<void> {
   await runAttention(run, layer)
-  const { gate_proj: gates, up_proj: ups, down_proj: downs } = block.experts
+  const { down_proj: downs } = block.experts
+  const front = (e: number): PackedFront =>
+    packedFront({
+      ...(run.model.config.gated ? { gate_proj: block.experts.gate_proj[e]! } : {}),
+      up_proj: block.experts.up_proj[e]!,
+    })
   const hidden = run.hidden.ref
-  const groups = groupsOf(await routeStore(run, run.ffnIn, block.router), gates.length)
+  const groups = groupsOf(await routeStore(run, run.ffnIn, block.router), downs.length)
   if (!block.downRouter)
     await perSegment(groups, (rows, e) => {
-      const ffn = { gate: gates[e]!, up: ups[e]!, down: downs[e]! }
-      return run.runner.run({ kind: 'propagate', rows, ffnIn: run.ffnIn.ref, hidden, ffn })
+      const ffn = { ...front(e), down: downs[e]! }
+      return run.runner.run({ kind: 'propagate', layer, rows, ffnIn: run.ffnIn.ref, hidden, ffn })
     })
   else {
-    const stored = await storeIntermediates(run, groups, (e) => ({ gate: gates[e]!, up: ups[e]! }))
+    const stored = await storeIntermediates(run, layer, groups, front)
     const downGroups = groupsOf(await routeStore(run, stored, block.downRouter), downs.length)
     await perSegment(downGroups, (rows, e) =>
-      run.runner.run({ kind: 'propagateDown', rows, intermediates: stored.ref, hidden, down: downs[e]! }),
+      run.runner.run({ kind: 'propagateDown', layer, rows, intermediates: stored.ref, hidden, down: downs[e]! }),
     )
     stored.close()
   }
@@ -160,14 +162,15 @@ function perSegment(groups: Groups, body: (rows: Uint32Array, e: number) => Prom
 /** The intermediates (tokens, ff) of pruned gate and up, every token by its expert. */
 async function storeIntermediates(
   run: Run,
+  layer: number,
   groups: Groups,
-  pruned: (e: number) => { gate: PackedExpert; up: PackedExpert },
+  front: (e: number) => PackedFront,
 ): Promise<RowStore> {
   const { ff } = run.model.config
   const { rows } = run.hidden.ref
   const store = RowStore.create(rows, ff, run.spoolPath('intermediates', rows * ff * 4))
   await perSegment(groups, (rows, e) =>
-    run.runner.run({ kind: 'intermediate', rows, ffnIn: run.ffnIn.ref, out: store.ref, ...pruned(e) }),
+    run.runner.run({ kind: 'intermediate', layer, rows, ffnIn: run.ffnIn.ref, out: store.ref, front: front(e) }),
   )
   return store
 }
@@ -188,7 +191,7 @@ function finished(
       layer,
       tokensPerExpert: counts,
       ...(downCounts ? { tokensPerDownExpert: downCounts } : {}),
-      matrices: MATRICES.map((matrix) =>
+      matrices: matricesOf(run.model.config).map((matrix) =>
         matrixStats(run.model.config, matrix, (matrix === 'down_proj' && downCounts) || counts, pruned),
       ),
     },
@@ -209,7 +212,7 @@ function finished(
     ...(counts.length > 1 ? { router: fit.router } : {}),
     ...(downFit ? { downRouter: downFit.router } : {}),
     experts: Object.fromEntries(
-      MATRICES.map((matrix) => [matrix, pruned.experts.map((result) => result[matrix]!.packed!)]),
+      matricesOf(run.model.config).map((matrix) => [matrix, pruned.experts.map((result) => result[matrix]!.packed!)]),
     ) as Record<MatrixName, PackedExpert[]>,
   }
 }

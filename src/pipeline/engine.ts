@@ -3,11 +3,12 @@ import type { Model } from '../formats/onnx/types.ts'
 import {
   attentionModel,
   denseFfnModel,
+  downWithWeightsModel,
   embedModel,
+  ffnUpdateModel,
   ffnWithWeightsModel,
   gatedIntermediateModel,
   intermediateWithWeightsModel,
-  matMulModel,
 } from '../graph/models.ts'
 import { measureModel } from '../graph/measure.ts'
 import { withTileProducts } from '../graph/tiles.ts'
@@ -44,7 +45,8 @@ export type SessionKind =
   | 'intermediate'
   | 'prunedFfn'
   | 'prunedIntermediate'
-  | 'matMul'
+  | 'prunedDown'
+  | 'ffnUpdate'
   | 'measure'
 
 /** What one thread keeps between jobs: the opened model, sessions of the current layer, the solver's memory. */
@@ -124,10 +126,11 @@ export class Engine {
     const held = this.denseMatrices.get(matrix)
     if (held) return held
     const name = this.model.tensorName(ROLES[matrix], layer)
-    const W = this.model.weights.readF32(name)
+    const W = this.model.matrix(ROLES[matrix], layer)
     assertFinite(W, name)
-    const [outputs, inputs] = this.model.weights.get(name).shape
-    const made = { W, G: await weightGram(await this.blas(), W, outputs!, inputs!) }
+    const { hidden, ff } = this.model.config
+    const [outputs, inputs] = matrix === 'down_proj' ? [hidden, ff] : [ff, hidden]
+    const made = { W, G: await weightGram(await this.blas(), W, outputs, inputs) }
     this.denseMatrices.set(matrix, made)
     return made
   }
@@ -159,8 +162,10 @@ export class Engine {
         return ffnWithWeightsModel(this.model.config)
       case 'prunedIntermediate':
         return intermediateWithWeightsModel(this.model.config)
-      case 'matMul':
-        return matMulModel()
+      case 'prunedDown':
+        return downWithWeightsModel(this.model.config)
+      case 'ffnUpdate':
+        return ffnUpdateModel(this.model, layer)
       case 'measure':
         return measureModel(this.model, layer)
     }

@@ -42,15 +42,15 @@ export async function denseFfn(engine: Engine, job: DenseFfnJob): Promise<void> 
   const session = await engine.session('denseFfn', job.layer)
   await eachChunk(engine, rowRange(job.firstRow, job.rows), async (rows) => {
     const x = gatherRows(job.ffnIn, rows, d)
-    const { ffn_out } = await session.run({ x: matrix(x, rows.length, d) }, ['ffn_out'])
-    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, floats(ffn_out)))
+    const { update } = await session.run({ x: matrix(x, rows.length, d) }, ['update'])
+    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, floats(update)))
   })
 }
 
 /** Stores the intermediates of one expert's pruned gate and up. */
 export async function intermediate(engine: Engine, job: IntermediateJob): Promise<void> {
   const { hidden: d } = engine.model.config
-  const map = await prunedIntermediates(engine, job)
+  const map = await prunedIntermediates(engine, job.layer, job.front)
   await eachChunk(engine, job.rows, async (rows) => {
     const Z = await map(gatherRows(job.ffnIn, rows, d), rows.length)
     withStores([job.out], ([out]) => out!.scatter(rows, Z))
@@ -60,13 +60,13 @@ export async function intermediate(engine: Engine, job: IntermediateJob): Promis
 /** Runs one expert's pruned FF layer over its rows, in place. */
 export async function propagate(engine: Engine, job: PropagateJob): Promise<void> {
   const { hidden: d } = engine.model.config
-  await addOutputs(engine, job, d, job.ffnIn, await prunedFfn(engine, job.ffn))
+  await addOutputs(engine, job, d, job.ffnIn, await prunedFfn(engine, job.layer, job.ffn))
 }
 
 /** Runs one expert's pruned down projection over stored intermediates, in place. */
 export async function propagateDown(engine: Engine, job: PropagateDownJob): Promise<void> {
   const { ff } = engine.model.config
-  await addOutputs(engine, job, ff, job.intermediates, await prunedDown(engine, job.down))
+  await addOutputs(engine, job, ff, job.intermediates, await prunedDown(engine, job.layer, job.down))
 }
 
 /** hidden[rows] += map(from[rows]). */

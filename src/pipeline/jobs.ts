@@ -3,12 +3,18 @@ import type { Pca } from '../cluster/pca.ts'
 import type { Router } from '../cluster/router.ts'
 import type { PackedExpert } from '../mixture/expert.ts'
 import type { ValueForm } from '../mixture/values.ts'
+import type { ModelConfig } from '../model/config.ts'
 import type { EntangleJob, EntangleResultOf } from './entangle/jobs.ts'
 import type { RowStoreRef } from './rowstore.ts'
 import type { Method, Pattern } from './types.ts'
 
-/** The FF matrices of a gated layer. */
+/** The FF matrices of a layer, in order; in layers without a gate up is the first matrix (fc1) and down the second. */
 export type MatrixName = 'gate_proj' | 'up_proj' | 'down_proj'
+
+/** The FF matrices that a model has, in order. */
+export function matricesOf({ gated }: Pick<ModelConfig, 'gated'>): readonly MatrixName[] {
+  return gated ? ['gate_proj', 'up_proj', 'down_proj'] : ['up_proj', 'down_proj']
+}
 
 /** The same matrices, as src/model names roles. */
 export const ROLES: Readonly<Record<MatrixName, 'gate' | 'up' | 'down'>> = {
@@ -17,8 +23,15 @@ export const ROLES: Readonly<Record<MatrixName, 'gate' | 'up' | 'down'>> = {
   down_proj: 'down',
 }
 
-/** gate, up and down of one expert. */
-export type PackedFfn = { readonly gate: PackedExpert; readonly up: PackedExpert; readonly down: PackedExpert }
+/** gate (where there is one) and up of one expert. */
+export type PackedFront = { readonly gate?: PackedExpert; readonly up: PackedExpert }
+/** The same with down. */
+export type PackedFfn = PackedFront & { readonly down: PackedExpert }
+
+/** The matrices of one expert by their roles. */
+export function packedFront(packed: Readonly<Partial<Record<MatrixName, PackedExpert>>>): PackedFront {
+  return { ...(packed.gate_proj ? { gate: packed.gate_proj } : {}), up: packed.up_proj! }
+}
 
 /** Everything a worker must know before its first job. */
 export type EngineInit = {
@@ -84,7 +97,7 @@ export type GramJob = {
   readonly source: 'inputs' | 'intermediates'
   readonly ffnIn: RowStoreRef
   /** Intermediates of these pruned matrices; of the dense ones when absent. */
-  readonly pruned?: { readonly gate: PackedExpert; readonly up: PackedExpert }
+  readonly pruned?: PackedFront
   /** Intermediates that are stored already. */
   readonly stored?: RowStoreRef
 }
@@ -127,16 +140,17 @@ export type SolveResult = {
 /** out[rows] = intermediates of the pruned gate and up (only the split router needs them stored). */
 export type IntermediateJob = {
   readonly kind: 'intermediate'
+  readonly layer: number
   readonly rows: Uint32Array
   readonly ffnIn: RowStoreRef
-  readonly gate: PackedExpert
-  readonly up: PackedExpert
+  readonly front: PackedFront
   readonly out: RowStoreRef
 }
 
 /** hidden[rows] += pruned FF layer of ffnIn[rows]. */
 export type PropagateJob = {
   readonly kind: 'propagate'
+  readonly layer: number
   readonly rows: Uint32Array
   readonly ffnIn: RowStoreRef
   readonly hidden: RowStoreRef
@@ -146,6 +160,7 @@ export type PropagateJob = {
 /** hidden[rows] += pruned down projection of stored intermediates. */
 export type PropagateDownJob = {
   readonly kind: 'propagateDown'
+  readonly layer: number
   readonly rows: Uint32Array
   readonly intermediates: RowStoreRef
   readonly hidden: RowStoreRef

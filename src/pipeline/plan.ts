@@ -1,11 +1,12 @@
-import { basename, resolve } from 'node:path'
 import { foldPeakBytes } from '../../export/artifact.ts'
 import type { ExpertsProfile } from '../entangle/profile.ts'
 import { UsageError } from '../errors.ts'
+import { modelName } from '../model/name.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { openModel } from '../model/open.ts'
 import { createBlas } from '../runtime/blas.ts'
 import { freeBytes } from './disk.ts'
+import { matricesOf } from './jobs.ts'
 import type { Resolved } from './options.ts'
 import { resolveOptions } from './options.ts'
 import { layerOptions, profileFromReport, profileOf, withProfile, writeProfile } from './profile.ts'
@@ -48,7 +49,7 @@ export async function plan(
     const tokensPerExpert = Math.floor(resolved.tokens / resolved.experts)
     const freeDiskBytes = freeBytes(options.out ?? '.')
     return {
-      model: basename(resolve(model.folder)),
+      model: modelName(model.folder),
       family: config.modelType,
       blocks: config.layers,
       hidden: config.hidden,
@@ -99,7 +100,7 @@ function planProfile(
 function rankRisk(model: OpenedModel, tokensPerExpert: number): string[] {
   const { hidden, ff } = model.config
   const sides = [
-    ['gate_proj, up_proj', hidden],
+    [model.config.gated ? 'gate_proj, up_proj' : 'up_proj', hidden],
     ['down_proj', ff],
   ] as const
   return sides
@@ -141,8 +142,9 @@ function seconds(model: OpenedModel, options: Resolved, gflops: number): number 
   const { hidden, ff, layers, heads, kvHeads, headDim } = model.config
   const { tokens, sequenceLength } = options
   const attention = 2 * hidden * headDim * (2 * heads + 2 * kvHeads) + 2 * sequenceLength * heads * headDim
-  const forward = tokens * (attention + 2 * 3 * hidden * ff + 2 * 2 * hidden * ff + hidden ** 2 + ff ** 2)
-  const solve = solverOperations(2 * ff, hidden) + solverOperations(hidden, ff)
+  const front = matricesOf(model.config).length - 1
+  const forward = tokens * (attention + 2 * (front + 1) * hidden * ff + 2 * front * hidden * ff + hidden ** 2 + ff ** 2)
+  const solve = solverOperations(front * ff, hidden) + solverOperations(hidden, ff)
   let solves = 0
   for (let layer = 0; layer < layers; layer++) {
     const { experts } = layerOptions(options, layer)

@@ -1,5 +1,7 @@
 import type { Run } from './block.ts'
+import type { PackedExpert } from '../mixture/expert.ts'
 import type { MatrixName, PackedFfn, SolveResult } from './jobs.ts'
+import { packedFront } from './jobs.ts'
 import { limiter } from './limiter.ts'
 import type { SideResult } from './prune-side.ts'
 import { PruneSide } from './prune-side.ts'
@@ -23,7 +25,7 @@ export async function pruneShared(run: Run, layer: number, groups: Groups): Prom
     const frontReady = front.expert(e)
     const backReady = run.options.trueSequential ? afterFront(frontReady, back, e) : back.expert(e)
     const result = { ...(await frontReady), ...(await backReady) }
-    await propagate(run, groups[e]!, result)
+    await propagate(run, layer, groups[e]!, result)
     return result
   })
   const baseline =
@@ -48,7 +50,14 @@ export async function pruneBack(run: Run, layer: number, groups: Groups, interme
     const down = result.down_proj!.packed!
     await Promise.all(
       segmentsOf(groups[e]!).map((rows) =>
-        run.runner.run({ kind: 'propagateDown', rows, intermediates: intermediates.ref, hidden: hidden.ref, down }),
+        run.runner.run({
+          kind: 'propagateDown',
+          layer,
+          rows,
+          intermediates: intermediates.ref,
+          hidden: hidden.ref,
+          down,
+        }),
       ),
     )
     return result
@@ -57,19 +66,21 @@ export async function pruneBack(run: Run, layer: number, groups: Groups, interme
 }
 
 async function afterFront(front: Promise<SideResult>, back: PruneSide, e: number): Promise<SideResult> {
-  const { gate_proj, up_proj } = await front
-  return back.expert(e, { gate: gate_proj!.packed!, up: up_proj!.packed! })
+  return back.expert(e, packedFront(packedOf(await front)))
 }
 
-async function propagate(run: Run, group: Uint32Array, result: SideResult): Promise<void> {
-  const ffn: PackedFfn = {
-    gate: result.gate_proj!.packed!,
-    up: result.up_proj!.packed!,
-    down: result.down_proj!.packed!,
-  }
+/** The matrices of a result that were kept. */
+export function packedOf(result: SideResult): Partial<Record<MatrixName, PackedExpert>> {
+  const kept = Object.entries(result).flatMap(([matrix, { packed }]) => (packed ? [[matrix, packed] as const] : []))
+  return Object.fromEntries(kept)
+}
+
+async function propagate(run: Run, layer: number, group: Uint32Array, result: SideResult): Promise<void> {
+  const packed = packedOf(result)
+  const ffn: PackedFfn = { ...packedFront(packed), down: packed.down_proj! }
   await Promise.all(
     segmentsOf(group).map((rows) =>
-      run.runner.run({ kind: 'propagate', rows, ffnIn: run.ffnIn.ref, hidden: run.hidden.ref, ffn }),
+      run.runner.run({ kind: 'propagate', layer, rows, ffnIn: run.ffnIn.ref, hidden: run.hidden.ref, ffn }),
     ),
   )
 }

@@ -1,5 +1,6 @@
 import type { Run } from './block.ts'
 import type { GramJob, MatrixName, SolveResult } from './jobs.ts'
+import { matricesOf } from './jobs.ts'
 import { layerOptions } from './profile.ts'
 import type { RowStore } from './rowstore.ts'
 import type { Groups } from './segments.ts'
@@ -31,7 +32,9 @@ export class PruneSide {
     this.groups = groups
     this.source = source
     this.stored = stored
-    this.matrices = source === 'inputs' ? ['gate_proj', 'up_proj'] : ['down_proj']
+    this.matrices = matricesOf(run.model.config).filter(
+      (matrix) => (matrix === 'down_proj') === (source === 'intermediates'),
+    )
   }
 
   /**

@@ -1,11 +1,12 @@
+import type { ModelConfig } from '../model/config.ts'
 import type { OpenedModel } from '../model/open.ts'
 import type { ValueForm, ValueType } from '../mixture/values.ts'
 import { scaleGroups } from '../prune/grid.ts'
 import { DTYPE_BYTES } from '../tensor/dtype.ts'
 import type { MatrixName } from './jobs.ts'
+import { matricesOf } from './jobs.ts'
 import type { Resolved } from './options.ts'
 import { layerOptions } from './profile.ts'
-import { MATRICES } from './state.ts'
 import type { CompressResult } from './types.ts'
 
 /** Bytes a run reads, writes and holds; everything follows from shapes, nothing is measured. */
@@ -32,10 +33,10 @@ export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
   const tensors = [...model.weights.tensors.values()]
   const parameters = tensors.reduce((sum, tensor) => sum + tensor.shape.reduce((n, dim) => n * dim, 1), 0)
   const total = tensors.reduce((sum, tensor) => sum + tensor.byteLength, 0)
-  const ffParameters = 3 * hidden * ff * layers
-  const dense = model.weights.get(model.tensorName('gate', 0)).dtype
+  const ffParameters = matricesOf(model.config).length * hidden * ff * layers
+  const dense = model.tensor('up', 0).dtype
   const ffBytesDense = ffParameters * (DTYPE_BYTES as Record<string, number>)[dense]!
-  const byLayer = Array.from({ length: layers }, (_, layer) => layerBytes(hidden, ff, options, layer))
+  const byLayer = Array.from({ length: layers }, (_, layer) => layerBytes(model.config, options, layer))
   const sum = (of: (layer: LayerBytes) => number): number => byLayer.reduce((total, layer) => total + of(layer), 0)
   const perExpert = sum((layer) => layer.perExpert)
   const ffBytesStored = sum((layer) => layer.perExpert * layer.experts)
@@ -55,12 +56,16 @@ export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
 type LayerBytes = { readonly experts: number; readonly perExpert: number; readonly routers: number }
 
 /** Bytes of one expert of a layer, and of its routers. */
-function layerBytes(hidden: number, ff: number, options: Resolved, layer: number): LayerBytes {
+function layerBytes(config: ModelConfig, options: Resolved, layer: number): LayerBytes {
+  const { hidden, ff } = config
   const { experts, pattern } = layerOptions(options, layer)
   const keep = 1 - (pattern.kind === 'unstructured' ? pattern.sparsity : pattern.n / pattern.m)
   return {
     experts,
-    perExpert: MATRICES.reduce((sum, matrix) => sum + expertBytes(matrix, hidden, ff, keep, options.values), 0),
+    perExpert: matricesOf(config).reduce(
+      (sum, matrix) => sum + expertBytes(matrix, hidden, ff, keep, options.values),
+      0,
+    ),
     routers: experts > 1 ? 4 * experts * (hidden + 1 + (options.router === 'split' ? ff + 1 : 0)) : 0,
   }
 }

@@ -32,7 +32,9 @@ async function intermediatesOf(engine: Engine, job: GramJob): Promise<(rows: Uin
   const { hidden: d, ff } = engine.model.config
   const { stored, pruned } = job
   if (stored) return async (rows) => gatherRows(stored, rows, ff)
-  const map = pruned ? await prunedIntermediates(engine, pruned) : await denseIntermediates(engine, job.layer)
+  const map = pruned
+    ? await prunedIntermediates(engine, job.layer, pruned)
+    : await denseIntermediates(engine, job.layer)
   return async (rows) => map(gatherRows(job.ffnIn, rows, d), rows.length)
 }
 

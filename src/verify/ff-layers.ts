@@ -28,7 +28,8 @@ export type FfLayer = {
   readonly layer: number
   readonly input: string
   readonly output: string
-  readonly gate: Product
+  /** Absent in layers without a gate. */
+  readonly gate?: Product
   readonly up: Product
   readonly down: Product
 }
@@ -51,28 +52,28 @@ export function ffLayers({ graph }: Model, file: string): FfLayer[] {
     .sort(([a], [b]) => a - b)
     .map(([layer, matrices]) => {
       const [gate, up, down] = ['gate_proj', 'up_proj', 'down_proj'].map((matrix) => matrices.get(matrix))
-      if (!gate || !up || !down)
+      if (!up || !down)
         throw new FormatError(
-          `Cannot verify ${file}: block ${layer} has products of ${[...matrices.keys()].join(', ')}, wanted gate_proj, ` +
-            'up_proj and down_proj',
+          `Cannot verify ${file}: block ${layer} has products of ${[...matrices.keys()].join(', ')}, wanted up_proj and ` +
+            'down_proj, and gate_proj where the layer has a gate',
         )
       // What goes into one matrix is as wide as what comes out of the other.
-      const [ff, hidden] = [gate, down].map((node) => maskShape(graph, node, file)[1])
+      const [ff, hidden] = [up, down].map((node) => maskShape(graph, node, file)[1])
       const product = (node: Node, inputs: number): Product => productOf(graph, node, layer, inputs, file)
       return {
         layer,
-        input: gate.input[0]!,
+        input: up.input[0]!,
         output: down.output[0]!,
-        gate: product(gate, hidden!),
+        ...(gate ? { gate: product(gate, hidden!) } : {}),
         up: product(up, hidden!),
         down: product(down, ff!),
       }
     })
 }
 
-/** The three products of a layer. */
+/** The products of a layer: three, or two without a gate. */
 export function productsOf({ gate, up, down }: FfLayer): readonly Product[] {
-  return [gate, up, down]
+  return gate ? [gate, up, down] : [up, down]
 }
 
 function productOf(graph: Graph, node: Node, layer: number, inputs: number, file: string): Product {

@@ -9,7 +9,7 @@ import type { ExpansionColumns, ExpansionSlots } from './expansion.ts'
 import { measureExpansion } from './expansion.ts'
 import { histogramSlots, WD_TOLERANCE } from './layer.ts'
 import type { EntangleOptions } from './options.ts'
-import { headOf, matrixReports, settingsOf } from './parts.ts'
+import { headOf, matrixReports, productsOf, settingsOf } from './parts.ts'
 import { expansionOf } from './rows.ts'
 import { routeWithMargins, usageOf } from './routing.ts'
 import type { BegunRun } from './run.ts'
@@ -40,6 +40,7 @@ export async function entangleArtifact(options: EntangleOptions, artifact: Artif
       const head = headOf(model, artifact.folder, settings, begun.windows)
       return {
         ...head,
+        products: productsOf(options),
         kind: 'artifact',
         matrices: measured.matrices,
         mixture: {
@@ -111,7 +112,7 @@ async function measureLayers(
     const groups = groupsOf(labels, ffns.length)
     const baseline = baselines?.block(layer).ffns[0] ?? (await solveBaseline(run, layer, artifact.manifest))
     const columns = await measureExpansion(run, layer, groups, ffns, baseline, slots)
-    await propagate(run, groups, ffns)
+    await propagate(run, layer, groups, ffns)
     wdBound = Math.max(wdBound, largestBound(columns))
     expertBound = Math.max(expertBound, columns.expertBound)
     matrices.push(
@@ -144,11 +145,16 @@ function largestBound({ bound }: ExpansionColumns): number {
 }
 
 /** hidden += every token's expert. */
-async function propagate(run: BegunRun['run'], groups: Groups, ffns: readonly PackedFfn[]): Promise<void> {
+async function propagate(
+  run: BegunRun['run'],
+  layer: number,
+  groups: Groups,
+  ffns: readonly PackedFfn[],
+): Promise<void> {
   await Promise.all(
     groups.flatMap((group, e) =>
       segmentsOf(group).map((rows) =>
-        run.runner.run({ kind: 'propagate', rows, ffnIn: run.ffnIn.ref, hidden: run.hidden.ref, ffn: ffns[e]! }),
+        run.runner.run({ kind: 'propagate', layer, rows, ffnIn: run.ffnIn.ref, hidden: run.hidden.ref, ffn: ffns[e]! }),
       ),
     ),
   )

@@ -7,11 +7,10 @@ import { unpackExpert } from '../../mixture/expert.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import type { Blas } from '../../tensor/blas.ts'
 import type { MatrixName, PackedFfn } from '../jobs.ts'
-import { ROLES } from '../jobs.ts'
+import { matricesOf, ROLES } from '../jobs.ts'
 import { limiter } from '../limiter.ts'
 import type { Groups } from '../segments.ts'
 import { groupsOf, segmentsOf } from '../segments.ts'
-import { MATRICES } from '../state.ts'
 import { randomGroups } from './expansion.ts'
 import type { Measurement } from './layer.ts'
 import { all } from './layer.ts'
@@ -117,7 +116,7 @@ async function prunedOutputs(
             label: `expert ${e} of ${groups.length}`,
           })
           const weights = unpacked(ffn, run.model)
-          const own = await outputsOf(run, layer, chosen, group, (matrix) => weights[matrix])
+          const own = await outputsOf(run, layer, chosen, group, (matrix) => weights[matrix]!)
           own.forEach((y, i) => group.forEach((row, t) => (pruned[i]![row] = y[t]!)))
         }),
       ),
@@ -125,17 +124,17 @@ async function prunedOutputs(
   return pruned
 }
 
-function unpacked({ gate, up, down }: PackedFfn, { config }: OpenedModel): Record<MatrixName, Float32Array> {
+function unpacked({ gate, up, down }: PackedFfn, { config }: OpenedModel): Partial<Record<MatrixName, Float32Array>> {
   const { hidden, ff } = config
   return {
-    gate_proj: unpackExpert(gate, ff, hidden),
+    ...(gate ? { gate_proj: unpackExpert(gate, ff, hidden) } : {}),
     up_proj: unpackExpert(up, ff, hidden),
     down_proj: unpackExpert(down, hidden, ff),
   }
 }
 
-function denseOf({ weights, tensorName }: OpenedModel, matrix: MatrixName, layer: number): Float32Array {
-  return weights.readF32(tensorName(ROLES[matrix], layer))
+function denseOf(model: OpenedModel, matrix: MatrixName, layer: number): Float32Array {
+  return model.matrix(ROLES[matrix], layer)
 }
 
 /** Outputs of the chosen rows of some matrices on some tokens; rows of down see the dense intermediates. */
@@ -159,8 +158,8 @@ async function outputsOf(
     list.forEach((row, i) => packed.set(row, i * inputs))
     return packed
   }
-  const front = side(MATRICES.slice(0, 2), hidden)
-  const back = side(MATRICES.slice(2), ff)
+  const front = side(matricesOf(model.config).slice(0, -1), hidden)
+  const back = side(['down_proj'], ff)
   const outputs = chosen.map(() => new Float32Array(rows.length))
   let at = 0
   for (const segment of segmentsOf(rows)) {

@@ -71,7 +71,11 @@ async function pruneRows(engine: Engine, job: PruneRowsJob): Promise<Float32Arra
 async function patchedFfn(engine: Engine, job: PatchedFfnJob): Promise<undefined> {
   const { hidden: d } = engine.model.config
   const weights = (matrix: MatrixName): Float32Array => patched(denseOf(engine, matrix, job.layer), matrix, job.patches)
-  const map = await ffnWithWeights(engine, weights('gate_proj'), weights('up_proj'), weights('down_proj'))
+  const map = await ffnWithWeights(engine, job.layer, {
+    ...(engine.model.config.gated ? { gate: weights('gate_proj') } : {}),
+    up: weights('up_proj'),
+    down: weights('down_proj'),
+  })
   const hidden = new RowStore(job.hidden)
   try {
     await eachChunk(engine, job.rows, async (rows) =>
@@ -83,7 +87,7 @@ async function patchedFfn(engine: Engine, job: PatchedFfnJob): Promise<undefined
 }
 
 function denseOf({ model }: Engine, matrix: MatrixName, layer: number): Float32Array {
-  return model.weights.readF32(model.tensorName(ROLES[matrix], layer))
+  return model.matrix(ROLES[matrix], layer)
 }
 
 /** W with the patched rows of `matrix` in it; W is changed. */

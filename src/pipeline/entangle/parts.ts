@@ -1,18 +1,18 @@
 import { createHash } from 'node:crypto'
-import { basename, resolve } from 'node:path'
 import type { Windows } from '../../../calibration/windows.ts'
 import { topIndices } from '../../entangle/ranking.ts'
 import type { EntangleReport, MatrixReport, ReportOptions } from '../../entangle/types.ts'
 import { REPORT_VERSION } from '../../entangle/types.ts'
 import { UsageError } from '../../errors.ts'
+import { modelName } from '../../model/name.ts'
 import type { OpenedModel } from '../../model/open.ts'
+import { nativeProducts } from '../../runtime/native-products.ts'
 import { TOOL_VERSION } from '../../version.ts'
 import { SHAPE } from './jobs.ts'
 import type { NeuronColumns } from './layer.ts'
 import type { EntangleOptions } from './options.ts'
 import { sourceHash } from '../fingerprint.ts'
-import { ROLES } from '../jobs.ts'
-import { MATRICES } from '../state.ts'
+import { matricesOf, ROLES } from '../jobs.ts'
 
 /** Everything of a report that does not need a measurement. */
 export function headOf(
@@ -27,7 +27,7 @@ export function headOf(
   return {
     reportVersion: REPORT_VERSION,
     tool: { name: 'spexpand', version: TOOL_VERSION },
-    model: basename(resolve(folder)),
+    model: modelName(folder),
     sourceSha256: sourceHash(model).sha256,
     shape: { layers, hidden, ff },
     options: { ...options, tokens: windows.ids.length },
@@ -37,6 +37,11 @@ export function headOf(
       tokensSha256: createHash('sha256').update(new Uint8Array(windows.ids.buffer)).digest('hex'),
     },
   }
+}
+
+/** What the products of a measurement are computed with. */
+export function productsOf({ native = true }: EntangleOptions): EntangleReport['products'] {
+  return native && nativeProducts() ? 'amx' : 'onnxruntime'
 }
 
 /** Defaults filled in. Throws UsageError. */
@@ -57,7 +62,7 @@ export function settingsOf(options: EntangleOptions): ReportOptions {
 
 /** The columns of a layer cut into its matrices. */
 export function matrixReports(model: OpenedModel, layer: number, columns: NeuronColumns, top: number): MatrixReport[] {
-  return MATRICES.map((matrix, i) => {
+  return matricesOf(model.config).map((matrix, i) => {
     const [from, to] = partsOf(model)[i]!
     const cut = (values: Float64Array): number[] => [...values.subarray(from, to)]
     const wd = cut(columns.wd)
@@ -70,7 +75,7 @@ export function matrixReports(model: OpenedModel, layer: number, columns: Neuron
       mean: cut(columns.mean),
       variance: cut(columns.variance),
       kurtosis: cut(columns.kurtosis),
-      weight: meanMagnitudes(model.weights.readF32(model.tensorName(ROLES[matrix], layer)), to - from),
+      weight: meanMagnitudes(model.matrix(ROLES[matrix], layer), to - from),
       wasserstein,
       shapes: columns.shapes
         .filter(({ neuron }) => neuron >= from && neuron < to)
@@ -84,11 +89,8 @@ export function matrixReports(model: OpenedModel, layer: number, columns: Neuron
 /** Where the neurons of gate, up and down begin and end in the numbering of a layer. */
 export function partsOf(model: OpenedModel): (readonly [from: number, to: number])[] {
   const { hidden, ff } = model.config
-  return [
-    [0, ff],
-    [ff, 2 * ff],
-    [2 * ff, 2 * ff + hidden],
-  ]
+  const front = matricesOf(model.config).slice(0, -1)
+  return [...front.map((_, i) => [i * ff, (i + 1) * ff] as const), [front.length * ff, front.length * ff + hidden]]
 }
 
 /** Mean |w| of every row of W. */

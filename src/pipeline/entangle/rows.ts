@@ -20,7 +20,7 @@ export function expansionOf(
   )
   const dense = cut(squares)
   const relative = (errors: readonly number[]): number[] => errors.map((error, j) => Math.sqrt(error / dense[j]!))
-  const packed = ffns.map((ffn) => ffn[ROLES[matrix]])
+  const packed = ffns.map((ffn) => ffn[ROLES[matrix]]!)
   return {
     expertWd: cut(columns.expertWd),
     expertMd: cut(columns.expertMd),

@@ -36,11 +36,12 @@ export async function beginRun(
   const threads = options.threads ?? availableParallelism()
   options.onProgress?.({ stage: 'load', done: 0, total: 1 })
   const windows = await calibrationText(model, { ...settings, ...(options.text ? { text: options.text } : {}) })
-  const pool = new WorkerPool(threads, { modelFolder: model.folder }, options.signal)
+  const pool = new WorkerPool(threads, { modelFolder: model.folder, native: options.native ?? true }, options.signal)
   try {
-    const { hidden: d, ff } = model.config
+    const { hidden: d } = model.config
     const rows = windows.ids.length
-    const neurons = 2 * ff + d
+    const parts = partsOf(model)
+    const neurons = parts.at(-1)![1]
     const memoryBytes = options.memoryBytes ?? Math.floor(totalmem() / 4)
     const affordable = Math.floor(memoryBytes / (neurons * BINS * 4 * perSlot))
     const run = {
@@ -48,7 +49,7 @@ export async function beginRun(
       hidden: RowStore.create(rows, d),
       ffnIn: RowStore.create(rows, d),
       neurons,
-      parts: partsOf(model),
+      parts,
       pairs: settings.pairs,
       seed: settings.seed,
       slots: histogramSlots(neurons, Math.max(1, Math.min(threads, affordable))),

@@ -11,7 +11,7 @@ export type ExpertOptions = Pick<SolveJob, 'pattern' | 'label'> &
  * up) and of the dense intermediates (down).
  */
 export async function solveExpert(
-  run: Pick<Measurement, 'runner' | 'ffnIn'>,
+  run: Pick<Measurement, 'runner' | 'ffnIn' | 'parts'>,
   layer: number,
   rows: Uint32Array,
   options: ExpertOptions,
@@ -30,10 +30,10 @@ export async function solveExpert(
       ...options,
       keep: true,
     })
-  const results = (
-    await Promise.all([solve('inputs', ['gate_proj', 'up_proj']), solve('intermediates', ['down_proj'])])
-  ).flat()
+  const gated = run.parts.length === 3
+  const front: readonly MatrixName[] = gated ? ['gate_proj', 'up_proj'] : ['up_proj']
+  const results = (await Promise.all([solve('inputs', front), solve('intermediates', ['down_proj'])])).flat()
   const packed = (matrix: MatrixName): NonNullable<SolveResult['packed']> =>
     results.find((result) => result.matrix === matrix)!.packed!
-  return { gate: packed('gate_proj'), up: packed('up_proj'), down: packed('down_proj') }
+  return { ...(gated ? { gate: packed('gate_proj') } : {}), up: packed('up_proj'), down: packed('down_proj') }
 }

@@ -1,4 +1,3 @@
-import { basename, resolve } from 'node:path'
 import { demoModelFolder } from '../../../calibration/bundled.ts'
 import type { Router } from '../../cluster/router.ts'
 import { FormatError, IntegrityError, UnsupportedError, UsageError } from '../../errors.ts'
@@ -7,6 +6,7 @@ import { openWeights } from '../../formats/safetensors/weights.ts'
 import type { PackedExpert } from '../../mixture/expert.ts'
 import { expertAt } from '../../mixture/stack.ts'
 import type { ValueForm } from '../../mixture/values.ts'
+import { modelName } from '../../model/name.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import { openModel } from '../../model/open.ts'
 import { matOf } from '../../tensor/mat.ts'
@@ -14,8 +14,8 @@ import type { Artifact } from '../../verify/artifact.ts'
 import { isArtifact, openArtifact } from '../../verify/artifact.ts'
 import { sourceHash } from '../fingerprint.ts'
 import type { MatrixName, PackedFfn } from '../jobs.ts'
-import { ROLES } from '../jobs.ts'
-import { MATRICES, readStack } from '../state.ts'
+import { matricesOf, packedFront, ROLES } from '../jobs.ts'
+import { readStack } from '../state.ts'
 
 /** One block of an artifact: its experts, and what routes to them. */
 export type ArtifactBlock = { readonly ffns: readonly PackedFfn[]; readonly router: Router | undefined }
@@ -37,7 +37,7 @@ export function openDenseOf({ folder, manifest }: Artifact, given: string | unde
   if (given === undefined)
     throw new UsageError(`Cannot measure ${folder} without its dense model: give the folder of ${name} with --dense`)
   throw new IntegrityError(
-    `Cannot measure ${folder} with ${dense}: it was made from ${name} (${sha256}), this is ${basename(resolve(dense))} (${found}): give its source with --dense`,
+    `Cannot measure ${folder} with ${dense}: it was made from ${name} (${sha256}), this is ${modelName(dense)} (${found}): give its source with --dense`,
   )
 }
 
@@ -78,24 +78,27 @@ export function formOf({ mixture }: Artifact['manifest']): ValueForm {
 
 function readBlock(store: TensorStore, model: OpenedModel, layer: number, form: ValueForm): ArtifactBlock {
   const experts = Object.fromEntries(
-    MATRICES.map((matrix) => {
+    matricesOf(model.config).map((matrix) => {
       const base = `${baseOf(model, matrix, layer)}.experts`
       const count = store.get(`${base}.mask`).shape[0]!
       const stack = readStack(store, base, form)
       return [matrix, Array.from({ length: count }, (_, e) => expertAt(stack, e, count))]
     }),
   ) as Record<MatrixName, PackedExpert[]>
-  const { gate_proj: gates, up_proj: ups, down_proj: downs } = experts
-  if (gates.length !== ups.length || gates.length !== downs.length)
+  const counts = Object.values(experts).map((list) => list.length)
+  if (counts.some((count) => count !== counts[0]))
     throw new FormatError(
-      `Cannot read layer ${layer}: it has ${gates.length}, ${ups.length} and ${downs.length} experts of gate, up and down`,
+      `Cannot read layer ${layer}: it has ${counts.join(', ')} experts of ${Object.keys(experts).join(', ')}`,
     )
-  const ffns = gates.map((gate, e) => ({ gate, up: ups[e]!, down: downs[e]! }))
+  const ffns = experts.down_proj.map((down, e) => {
+    const own = Object.entries(experts).map(([matrix, list]) => [matrix, list[e]!] as const)
+    return { ...packedFront(Object.fromEntries(own)), down }
+  })
   return { ffns, router: ffns.length > 1 ? readRouter(store, model, layer) : undefined }
 }
 
 function readRouter(store: TensorStore, model: OpenedModel, layer: number): Router {
-  const base = baseOf(model, 'gate_proj', layer).replace(/\.[^.]+$/, '.router')
+  const base = baseOf(model, 'up_proj', layer).replace(/\.[^.]+$/, '.router')
   const [experts, inputs] = store.get(`${base}.weight`).shape
   return { weight: matOf(experts!, inputs!, store.readF32(`${base}.weight`)), bias: store.readF32(`${base}.bias`) }
 }

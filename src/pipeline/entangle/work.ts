@@ -55,22 +55,32 @@ async function eachRun(
 ): Promise<void> {
   const { hidden: d, ff } = engine.model.config
   const session = await engine.session('measure', job.layer)
+  const parts = partsOf(engine)
   const perRun = Math.min(MAX_RUN_ROWS, Math.max(256, Math.floor(RUN_BYTES / (4 * (3 * ff + 2 * d)))))
   for (let start = 0; start < job.rows.length; start += perRun) {
     const rows = job.rows.subarray(start, start + perRun)
     const x = matrix(gatherRows(job.ffnIn, rows, d), rows.length, d)
-    const results = await session.run({ x }, ['gate', 'up', 'down', ...more])
-    const outputs = [
-      { data: floats(results['gate']), first: 0, neurons: ff, rows: rows.length },
-      { data: floats(results['up']), first: ff, neurons: ff, rows: rows.length },
-      { data: floats(results['down']), first: 2 * ff, neurons: d, rows: rows.length },
-    ]
+    const results = await session.run({ x }, [...parts.map(({ name }) => name), ...more])
+    const outputs = parts.map(({ name, ...part }) => ({ data: floats(results[name]), ...part, rows: rows.length }))
     await body(outputs, { rows, x, results })
   }
 }
 
+type Part = { readonly name: 'gate' | 'up' | 'down'; readonly first: number; readonly neurons: number }
+
+/** The matrices of a layer in the numbering of its neurons; without a gate up comes first. */
+function partsOf({ model }: Engine): readonly Part[] {
+  const { hidden, ff, gated } = model.config
+  const front = gated ? (['gate', 'up'] as const) : (['up'] as const)
+  return [
+    ...front.map((name, i) => ({ name, first: i * ff, neurons: ff })),
+    { name: 'down', first: front.length * ff, neurons: hidden },
+  ]
+}
+
 function neuronCount(engine: Engine): number {
-  return 2 * engine.model.config.ff + engine.model.config.hidden
+  const { first, neurons } = partsOf(engine).at(-1)!
+  return first + neurons
 }
 
 async function placement(engine: Engine, job: PlacementJob): Promise<Placements> {
@@ -96,6 +106,7 @@ async function mapping(engine: Engine, job: MappingJob): Promise<Float64Array> {
   const { hidden: d, ff } = engine.model.config
   const dy = new Float32Array(neuronCount(engine) * pairs)
   const [inputs, intermediates] = [new Float64Array(pairs), new Float64Array(pairs)]
+  const parts = partsOf(engine)
   let done = 0
   const session = engine.session('measure', job.layer)
   for (const step = pairStep(ff, d); done < pairs; done += step) {
@@ -103,13 +114,8 @@ async function mapping(engine: Engine, job: MappingJob): Promise<Float64Array> {
     const n = a.length
     const rows = Uint32Array.from([...a, ...b])
     const x = gatherRows(job.ffnIn, rows, d)
-    const results = await (await session).run({ x: matrix(x, 2 * n, d) }, ['gate', 'up', 'down', 'z'])
-    const parts: [string, number, number][] = [
-      ['gate', 0, ff],
-      ['up', ff, ff],
-      ['down', 2 * ff, d],
-    ]
-    for (const [name, first, neurons] of parts) {
+    const results = await (await session).run({ x: matrix(x, 2 * n, d) }, [...parts.map(({ name }) => name), 'z'])
+    for (const { name, first, neurons } of parts) {
       const y = floats(results[name])
       for (let j = 0; j < neurons; j++)
         for (let i = 0; i < n; i++) dy[(first + j) * pairs + done + i] = y[j * 2 * n + i]! - y[j * 2 * n + n + i]!
@@ -120,8 +126,9 @@ async function mapping(engine: Engine, job: MappingJob): Promise<Float64Array> {
     }
   }
   const md = new Float64Array(neuronCount(engine))
-  md.set(mappingDifficulty(dy.subarray(0, 2 * ff * pairs), inputs), 0)
-  md.set(mappingDifficulty(dy.subarray(2 * ff * pairs), intermediates), 2 * ff)
+  const down = parts.at(-1)!.first
+  md.set(mappingDifficulty(dy.subarray(0, down * pairs), inputs), 0)
+  md.set(mappingDifficulty(dy.subarray(down * pairs), intermediates), down)
   return md
 }
 
@@ -144,7 +151,7 @@ async function measure(engine: Engine, job: MeasureJob): Promise<MeasureResult> 
   const variants: { outputs: PrunedOutputs; counts: Uint32Array; squares: Float64Array }[] = []
   for (const { ffn, counts: own } of job.pruned ?? [])
     variants.push({
-      outputs: await prunedRunner(engine, ffn),
+      outputs: await prunedRunner(engine, job.layer, ffn),
       counts: new Uint32Array(own),
       squares: new Float64Array(count),
     })
@@ -157,10 +164,10 @@ async function measure(engine: Engine, job: MeasureJob): Promise<MeasureResult> 
       hidden.close()
     }
     for (const variant of variants)
-      for (const [i, one] of (await variant.outputs(x, results['z']!, outputs)).entries()) {
+      await variant.outputs(x, results['z']!, outputs, (one, dense) => {
         countAll(one, job.placements, variant.counts, ignored)
-        addSquares(one, outputs[i]!, variant.squares)
-      }
+        addSquares(one, dense, variant.squares)
+      })
   })
   return { sums, squaredErrors: variants.map(({ squares }) => squares) }
 }
@@ -187,24 +194,48 @@ function addSquares(pruned: Outputs, dense: Outputs, into: Float64Array): void {
   }
 }
 
-type PrunedOutputs = (x: Tensor, z: Tensor, like: readonly Outputs[]) => Promise<Outputs[]>
+/** Calls `body` with the outputs of each pruned matrix beside the dense ones; they are gone after the call. */
+type PrunedOutputs = (
+  x: Tensor,
+  z: Tensor,
+  dense: readonly Outputs[],
+  body: (outputs: Outputs, dense: Outputs) => void,
+) => Promise<void>
 
-/** Products of pruned matrices with the inputs of a run: gate and up with x (n, d), down with z (ff, n). */
-async function prunedRunner(engine: Engine, ffn: PackedFfn): Promise<PrunedOutputs> {
+/** Products of pruned matrices with the inputs of a run: gate and up with x (n, d), down with z (ff, n); with biases. */
+async function prunedRunner(engine: Engine, layer: number, ffn: PackedFfn): Promise<PrunedOutputs> {
   const { hidden: d, ff } = engine.model.config
-  const weights = [unpackExpert(ffn.gate, ff, d), unpackExpert(ffn.up, ff, d), unpackExpert(ffn.down, d, ff)]
+  const front = [...(ffn.gate ? [ffn.gate] : []), ffn.up].map((packed) => unpackExpert(packed, ff, d))
+  const back = unpackExpert(ffn.down, d, ff)
+  const biases = partsOf(engine).map(({ name }) => biasOf(engine, layer, name))
   const blas = await engine.blas()
-  return async (x, z, like) => {
-    const outputs: Outputs[] = []
-    for (const [i, W] of weights.entries()) {
-      const { first, neurons, rows } = like[i]!
-      const data = new Float32Array(neurons * rows)
-      const input = (i < 2 ? x.data : z.data) as Float32Array
-      await blas.gemm(neurons, rows, i < 2 ? d : ff, W, input, data, { transB: i < 2 })
-      outputs.push({ data, first, neurons, rows })
-    }
-    return outputs
+  const { native } = engine
+  const product = async (W: Float32Array | undefined, x: Tensor, z: Tensor, like: Outputs): Promise<Float32Array> => {
+    const { neurons, rows } = like
+    // W Xᵀ, with W in the part of the rows.
+    if (W && native) return native.linear(W, neurons, x.data as Float32Array)
+    const data = new Float32Array(neurons * rows)
+    if (W) await blas.gemm(neurons, rows, d, W, x.data as Float32Array, data, { transB: true })
+    else await blas.gemm(neurons, rows, ff, back, z.data as Float32Array, data)
+    return data
   }
+  return async (x, z, dense, body) => {
+    for (const [i, like] of dense.entries()) {
+      const data = await product(front[i], x, z, like)
+      const bias = biases[i]
+      if (bias) bias.forEach((value, j) => addTo(data, j * like.rows, like.rows, value))
+      body({ ...like, data }, like)
+    }
+  }
+}
+
+function biasOf({ model }: Engine, layer: number, role: 'gate' | 'up' | 'down'): Float32Array | undefined {
+  if (!model.config.biases.includes(role)) return undefined
+  return model.weights.readF32(model.tensorName(role, layer, 'bias'))
+}
+
+function addTo(data: Float32Array, from: number, count: number, value: number): void {
+  for (let i = from; i < from + count; i++) data[i]! += value
 }
 
 /** No session and no weights: only the shared histograms. */

@@ -83,13 +83,13 @@ function blockValues(model: Model, file: string): BlockValues[] {
     if (add?.opType === 'Add') return add
     throw new FormatError(`Cannot walk through ${file}: ${what} is not added to a residual`)
   }
-  return ffLayers(model, file).map(({ layer, input, output, gate, down }) => {
+  return ffLayers(model, file).map(({ layer, input, output, up, down }) => {
     const sum = summed(
       node.find((one) => one.input.includes(output)),
       `the FF output of block ${layer}`,
     )
     const residual = sum.input.find((name) => name !== output)!
-    const expert = gate.node.input[1]!
+    const expert = up.node.input[1]!
     const isShared = down.node.input[1] === expert && producers.get(expert)?.opType === 'ArgMax'
     return {
       hidden: summed(producers.get(residual), `the attention of block ${layer}`).input[0]!,
@@ -144,11 +144,6 @@ async function throughBlock(
   inputs: (session: Session) => Record<string, Tensor>,
   onFf: (x: Float32Array, z: Float32Array) => Promise<void>,
 ): Promise<void> {
-  const tokens = (data: Float32Array, width: number): Tensor => ({
-    type: 'float32',
-    dims: [data.length / width, width],
-    data,
-  })
   const run = (session: Session, given: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>> =>
     session.run({ ...inputs(session), ...given })
   const d = widthOf(hidden, inputs(attention))
@@ -161,6 +156,10 @@ async function throughBlock(
   const experts = values.expert === undefined ? {} : { [values.expert]: made[values.expert]! }
   const y = floats((await run(down, { ...experts, [values.z]: tokens(z, z.length / (hidden.length / d)) }))[values.y])
   for (let i = 0; i < hidden.length; i++) hidden[i] += y[i]!
+}
+
+function tokens(data: Float32Array, width: number): Tensor {
+  return { type: 'float32', dims: [data.length / width, width], data }
 }
 
 /** Numbers of one token, from the attention mask that every attention piece has. */

@@ -62,10 +62,10 @@ function onProduct(density: number, ff: number): MetadataOf<'griffinProduct'> {
 }
 
 /** `….mlp.griffin.order` I32 (ff): neurons, the most useful first. */
-function orderTensor({ gate }: FfLayer, order: readonly number[]): TensorSource {
+function orderTensor({ up }: FfLayer, order: readonly number[]): TensorSource {
   const bytes = new Uint8Array(Int32Array.from(order).buffer)
   return {
-    name: gate.base.replace(/[^.]+\.experts$/, 'griffin.order'),
+    name: up.base.replace(/[^.]+\.experts$/, 'griffin.order'),
     dtype: 'I32',
     shape: [order.length],
     read: (start, end) => bytes.subarray(start, end),

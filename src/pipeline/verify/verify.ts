@@ -212,7 +212,7 @@ async function qualityReport(
 
 /** Gates in the order they are told: parity always, the others where a limit was set. */
 function gatesOf(options: VerifyOptions, { parity, quality, speed }: RunReport, layers: readonly FfLayer[]): Gate[] {
-  const isExact = layers.every(({ gate }) => gate.node.opType === 'SparseExpertMatMul')
+  const isExact = layers.every(({ up }) => up.node.opType === 'SparseExpertMatMul')
   const gates = parity.map(({ provider, kl }) =>
     atMost(`KL of ${provider} from the portable form`, isExact ? PARITY_KL : PARITY_KL_QUANTISED, kl),
   )
