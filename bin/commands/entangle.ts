@@ -22,6 +22,7 @@ type Flags = {
   readonly sparsity?: readonly number[]
   readonly evalText?: readonly string[]
   readonly windows?: number
+  readonly native?: boolean
   readonly memory?: number
   readonly threads?: number
   readonly json?: boolean
@@ -89,6 +90,7 @@ export function addEntangleCommand(program: Command, context: Context): void {
       'subset: windows for the perplexity (default: 32)',
       whole('--windows', { min: 2, max: 65_536, example: '32' }),
     )
+    .option('--no-native', 'compute with onnxruntime only, also where native products are faster (last bits differ)')
     .option('--memory <size>', 'memory for histograms, e.g. 2G (default: a quarter)', memory('--memory'))
   addTextOption(command, 'text to measure on (default: the bundled calibration text)')
   addThreadsOption(command)

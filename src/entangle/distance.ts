@@ -1,6 +1,6 @@
 import { BINS, EDGES } from './grid.ts'
 import type { Moments, Placement } from './histogram.ts'
-import { normalDensity, normalQuantile } from './normal.ts'
+import { normalDensity, normalQuantile, quantileTable } from './normal.ts'
 
 /** A distance from counts, and how far the exact one may be from it whatever the outputs did inside their bins. */
 export type StreamedDistance = { readonly distance: number; readonly bound: number }
@@ -28,12 +28,13 @@ export function histogramToNormal(
   let below = 0
   let p0 = 0
   let q0 = -Infinity
+  const quantiles = quantileTable(n)
   for (let b = 0; b < BINS; b++) {
     const count = counts[at + b]!
     if (count === 0) continue
     below += count
     const p1 = below / n
-    const q1 = normalQuantile(p1)
+    const q1 = quantiles ? quantiles[below]! : normalQuantile(p1)
     const z0 = EDGES[b]! * unit + shift
     const z1 = EDGES[b + 1]! * unit + shift
     if (q1 - q0 < STRAIGHT) distance += (p1 - p0) * meanAbsolute(z0 - q0, z1 - q1)

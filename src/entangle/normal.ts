@@ -11,6 +11,17 @@ export function normalQuantile(p: number): number {
   return q < 0 ? -x : x
 }
 
+/** Longer tables would take more memory than they save time. */
+const MAX_TABLE = 2 ** 22
+let table: { readonly n: number; readonly quantiles: Float64Array } | undefined
+
+/** Φ⁻¹(i/n) for i = 0 … n; the last one is kept, since all neurons of a layer ask for the same. undefined for huge n. */
+export function quantileTable(n: number): Float64Array | undefined {
+  if (n > MAX_TABLE) return undefined
+  if (table?.n !== n) table = { n, quantiles: Float64Array.from({ length: n + 1 }, (_, i) => normalQuantile(i / n)) }
+  return table.quantiles
+}
+
 /** φ(x), the density of N(0, 1). */
 export function normalDensity(x: number): number {
   return Math.exp(-0.5 * x * x) * 0.3989422804014327

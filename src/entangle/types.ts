@@ -14,6 +14,8 @@ export type EntangleReport = {
   readonly sourceSha256: string
   readonly shape: { readonly layers: number; readonly hidden: number; readonly ff: number }
   readonly options: ReportOptions
+  /** What the matrix products were computed with; the last bits differ. */
+  readonly products: 'onnxruntime' | 'amx'
   readonly text: {
     readonly documents: number
     readonly domains: Readonly<Record<string, number>> // tokens

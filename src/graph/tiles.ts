@@ -10,14 +10,21 @@ const STORED: readonly string[] = ['float', 'float16', 'bfloat16']
  *
  *     x ─ Gemm (W ─ Cast, bias) ─ y      →      x ─ DenseMatMul (W) ─ Add (bias) ─ y
  *
+ * W · xᵀ becomes DenseMatMul of W as f32 and x.
+ *
  * Products of another form stay with onnxruntime: weights that are cut from larger ones, or stored (in, out).
  */
 export function withTileProducts(model: Model, fast: boolean): Model {
   const { graph } = model
   const weights = constantMatrices(graph.node, graph.initializer)
+  const stored = new Set(graph.initializer.filter(({ type }) => type !== 'float').map(({ name }) => name))
   const nodes = graph.node.flatMap((node) => {
-    const weight = isProduct(node) ? weights.get(node.input[1]!) : undefined
-    return weight === undefined ? [node] : tileProduct(node, weight, fast)
+    if (!isProduct(node)) return [node]
+    const [left, right] = node.input
+    const weight = weights.get(right!)
+    if (weight !== undefined) return tileProduct(node, left!, weight, fast)
+    // W · xᵀ, neuron by neuron: the operator takes f32 on the left, so the weights come from their Cast.
+    return weights.has(left!) && !stored.has(left!) ? tileProduct(node, left!, right!, fast) : [node]
   })
   if (nodes.every((node) => node.domain !== INTERNAL)) return model
   return {
@@ -45,14 +52,14 @@ function isProduct({ opType, domain, attribute }: Node): boolean {
   return attribute.length === 1 && attribute[0]!.name === 'transB' && 'i' in attribute[0]! && attribute[0].i === 1
 }
 
-function tileProduct(node: Node, weight: string, fast: boolean): Node[] {
-  const [x, , bias] = node.input
+function tileProduct(node: Node, x: string, weight: string, fast: boolean): Node[] {
+  const bias = node.input[2]
   const y = node.output[0]!
   const product: Node = {
     ...node,
     opType: 'DenseMatMul',
     domain: INTERNAL,
-    input: [x!, weight],
+    input: [x, weight],
     attribute: [{ name: 'fast', type: 'int', i: fast ? 1 : 0 }],
   }
   if (!bias) return [product]

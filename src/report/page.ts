@@ -99,11 +99,12 @@ function correlations(report: EntangleReport): string {
 }
 
 function method(report: EntangleReport): string {
-  const { options, notes, wdBound, sourceSha256, text } = report
+  const { options, notes, wdBound, sourceSha256, text, products } = report
   const lines = [
     `Outputs are pre-activations of gate and up and outputs of down, over ${count(options.tokens)} tokens in windows of ${options.sequenceLength} (seed ${options.seed}, ${count(text.documents)} documents).`,
     `WD is streamed through a histogram of fixed memory; no neuron is further than ${shown(wdBound)} from the exact form. MD: ${count(options.pairs)} random disjoint pairs of tokens a layer.`,
     `Dense model: SHA-256 ${sourceSha256}. Tokens: SHA-256 ${text.tokensSha256}.`,
+    `Matrix products: ${products === 'amx' ? 'AMX tiles, factors with 16 bits of mantissa, sums in f32' : 'onnxruntime, f32'}.`,
     ...notes,
   ]
   return `<section id="method"><h2>How it was measured</h2><ul>${lines.map((line) => `<li style="overflow-wrap:anywhere">${escape(line)}</li>`).join('')}</ul></section>`

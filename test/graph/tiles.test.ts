@@ -44,6 +44,18 @@ it('withTileProducts() takes the stored weight, adds the bias, and drops casts t
   expect(opsetImport).toContainEqual({ domain: 'spexpand.internal', version: 1 })
 })
 
+it('withTileProducts() takes weights as the left factor of W · xᵀ too, as f32', () => {
+  const b = new GraphBuilder()
+  const W = b.initializer({ name: 'W', type: 'float16', dims: [3, 2], rawData: bytes(toF16(random(6))) })
+  const weight = b.node('/W', 'Cast', [W], { to: { type: 'int', i: 1 } })
+  b.output(b.node('/y', 'Gemm', [weight, b.input('x', 'float', ['n', 2])], transB), 'float', [3, 'n'])
+  const { graph } = withTileProducts(modelOf(b.graph('turned'), { producerVersion: '' }), true)
+  expect(graph.node.map(({ opType, input }) => [opType, input])).toEqual([
+    ['Cast', ['W']],
+    ['DenseMatMul', ['/W/Cast/output_0', 'x']],
+  ])
+})
+
 it('withTileProducts() leaves products of inputs, and of weights stored (in, out), as they are', () => {
   const b = new GraphBuilder()
   const [x, y] = [b.input('x', 'float', ['n', 2]), b.input('y', 'float', ['n', 2])]

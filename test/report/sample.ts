@@ -53,6 +53,7 @@ export function sampleReport(expanded: boolean): EntangleReport {
     sourceSha256: 'a'.repeat(64),
     shape: { layers: 2, hidden: 40, ff: 60 },
     options: { tokens: 4096, sequenceLength: 128, seed: 0, pairs: 100, top: 0.1 },
+    products: 'onnxruntime',
     text: { documents: 3, domains: { law: 3000, 'x, "y"': 1096 }, tokensSha256: 'b'.repeat(64) },
     matrices: [0, 1].flatMap((layer) => [
       matrix(layer, 'gate_proj'),

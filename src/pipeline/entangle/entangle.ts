@@ -9,7 +9,7 @@ import { entangleArtifact } from './artifact.ts'
 import { beginExperiments, checkExperiments } from './experiments.ts'
 import { measureLayer } from './layer.ts'
 import type { EntangleOptions } from './options.ts'
-import { headOf, matrixReports, settingsOf } from './parts.ts'
+import { headOf, matrixReports, productsOf, settingsOf } from './parts.ts'
 import { beginRun } from './run.ts'
 
 /**
@@ -53,6 +53,7 @@ export async function entangle(options: EntangleOptions): Promise<EntangleReport
       const found = await experiments.finish()
       return {
         ...headOf(model, folder, settings, windows),
+        products: productsOf(options),
         kind: 'model',
         matrices,
         ...(found ? { experiments: found } : {}),

@@ -18,6 +18,8 @@ export type EntangleOptions = {
   readonly pairs?: number
   /** Share of neurons of a matrix that count as Wasserstein neurons. @default 0.03 */
   readonly top?: number
+  /** Use the native products where they beat onnxruntime's (processors with AMX); the last bits differ. @default true */
+  readonly native?: boolean
   /** Worker threads. @default the processors this process may use */
   readonly threads?: number
   /** Bytes that histograms may take; fewer jobs run at a time when they are many. @default a quarter of the memory */
