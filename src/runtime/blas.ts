@@ -45,7 +45,7 @@ export async function createBlas(threads: number): Promise<Blas> {
   }
 }
 
-type Flags = Readonly<Required<GemmOptions>>
+type Flags = Readonly<Required<Omit<GemmOptions, 'fast'>>>
 
 function flagsOf({ transA = false, transB = false, alpha = 1, beta = 0 }: GemmOptions): Flags {
   return { transA, transB, alpha, beta }

@@ -35,8 +35,8 @@ export function nativeProducts(): NativeProducts | undefined {
     return y
   }
   return {
-    gemm(m, n, k, A, B, C, { transA = false, transB = false, alpha = 1, beta = 0 } = {}) {
-      addon.gemm(m, n, k, A, B, C, transA, transB, alpha, beta, false)
+    gemm(m, n, k, A, B, C, { transA = false, transB = false, alpha = 1, beta = 0, fast = false } = {}) {
+      addon.gemm(m, n, k, A, B, C, transA, transB, alpha, beta, fast)
       return Promise.resolve()
     },
     gram: (rows, n, X, S, rounded = false) => addon.gram(rows, n, X, S, rounded ? 1 : 2),

@@ -4,6 +4,8 @@ export type GemmOptions = {
   readonly transB?: boolean
   readonly alpha?: number
   readonly beta?: number
+  /** Factors with 16 bits of mantissa will do, where that is faster. @default false */
+  readonly fast?: boolean
 }
 
 /**

@@ -5,8 +5,9 @@
 @inline
 export function rounded(w: v128, scale: v128, inverse: v128, limit: f32): v128 {
   const q = f32x4.nearest(f32x4.mul(w, inverse))
-  const low = f32x4.max(q, f32x4.splat(-limit))
-  return f32x4.mul(f32x4.min(low, f32x4.splat(limit)), scale)
+  // pmax and pmin are one instruction where max and min are many: they differ in signed zeros and NaN only.
+  const low = f32x4.pmax(q, f32x4.splat(-limit))
+  return f32x4.mul(f32x4.pmin(low, f32x4.splat(limit)), scale)
 }
 
 /** 1 / scale, 0 where the scale is 0. */

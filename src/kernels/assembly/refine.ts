@@ -1,6 +1,12 @@
-// Coordinate descent on kept weights: the best value of one weight while all others stay, 16 outputs at a time.
+// Coordinate descent on kept weights: the best value of one weight while all others stay. Columns are rows here, as in
+// eliminate.ts; 16 outputs at a time, four vectors that do not wait for each other.
 import { inverseOf, rounded } from './grid'
 import { ROW } from './tile'
+
+/** Mask words, 1 / scale of 16 outputs and their scales. */
+const STAGE: usize = memory.data(3 * 64, 16)
+const INVERSE: usize = ROW
+const SCALE: usize = 2 * ROW
 
 /**
  * Moves the kept weights of `rows` ≤ 32 columns of W in order, each to where tr(D H Dᵀ) is lowest, D = W − Ŵ: ŵ_j +
@@ -21,32 +27,47 @@ export function refineColumns(
   W: usize, D: usize, DH: usize, moved: usize, rows: i32, ld: i32, H: usize, shift: f32,
   mask: usize, maskStride: i32, scales: usize, limit: f32,
 ): f64 {
+  return scales == 0
+    ? refineTiles(false, W, D, DH, moved, rows, ld, H, shift, mask, maskStride, scales, limit)
+    : refineTiles(true, W, D, DH, moved, rows, ld, H, shift, mask, maskStride, scales, limit)
+}
+
+/** Both forms; `onGrid` is a constant after inlining. */
+// @ts-ignore: decorator
+@inline
+function refineTiles(
+  onGrid: bool, W: usize, D: usize, DH: usize, moved: usize, rows: i32, ld: i32, H: usize, shift: f32,
+  mask: usize, maskStride: i32, scales: usize, limit: f32,
+): f64 {
   const stride = <usize>ld << 2
-  const wordStride = <usize>maskStride << 2
   const damping = f32x4.splat(shift)
   let change: f64 = 0
   for (let o: usize = 0; o < stride; o += ROW) {
+    stageTile(onGrid, mask + (o >> 2) * (<usize>maskStride << 2), <usize>maskStride << 2, scales + o)
     let sum = f32x4.splat(0)
-    for (let h = o; h < o + ROW; h += 16) {
-      const words = wordsOf(mask + (h >> 2) * wordStride, wordStride)
-      const scale = scales == 0 ? f32x4.splat(0) : v128.load(scales + h)
-      const inverse = inverseOf(scale)
-      for (let j = 0; j < rows; j++) {
-        const at = <usize>j * stride + h
-        const row = H + (<usize>j << 7)
-        const d = v128.load(D + at)
-        const w = f32x4.sub(v128.load(W + at), d)
-        const g = gradient(f32x4.add(v128.load(DH + at), f32x4.mul(damping, d)), moved + h, stride, row, j)
-        const Hjj = load<f32>(row + (<usize>j << 2))
-        const best = f32x4.add(w, f32x4.mul(g, f32x4.splat(1 / Hjj)))
-        const keep = i32x4.shr_s(i32x4.shl(words, 31 - j), 31)
-        const to = v128.and(scales == 0 ? best : rounded(best, scale, inverse, limit), keep)
-        const step = f32x4.sub(to, w)
-        v128.store(moved + at, step)
-        v128.store(D + at, f32x4.sub(d, step))
-        // tr((D − step) H (D − step)ᵀ) − tr(D H Dᵀ)
-        sum = f32x4.add(sum, f32x4.mul(step, f32x4.sub(f32x4.mul(step, f32x4.splat(Hjj)), f32x4.add(g, g))))
+    for (let j = 0; j < rows; j++) {
+      const at = <usize>j * stride + o
+      const row = H + (<usize>j << 7)
+      const Hjj = load<f32>(row + (<usize>j << 2))
+      const d = D + at, g = DH + at
+      let g0 = f32x4.add(v128.load(g), f32x4.mul(damping, v128.load(d)))
+      let g1 = f32x4.add(v128.load(g, 16), f32x4.mul(damping, v128.load(d, 16)))
+      let g2 = f32x4.add(v128.load(g, 32), f32x4.mul(damping, v128.load(d, 32)))
+      let g3 = f32x4.add(v128.load(g, 48), f32x4.mul(damping, v128.load(d, 48)))
+      // Earlier columns have moved: D H is smaller by Σ_{k < j} moved_k · H_jk.
+      let m = moved + o
+      for (let r = row, end = row + (<usize>j << 2); r < end; r += 4, m += stride) {
+        const h = v128.load_splat<f32>(r)
+        g0 = f32x4.sub(g0, f32x4.mul(h, v128.load(m)))
+        g1 = f32x4.sub(g1, f32x4.mul(h, v128.load(m, 16)))
+        g2 = f32x4.sub(g2, f32x4.mul(h, v128.load(m, 32)))
+        g3 = f32x4.sub(g3, f32x4.mul(h, v128.load(m, 48)))
       }
+      const w = W + at
+      sum = f32x4.add(sum, settle(onGrid, g0, w, d, m, STAGE, j, Hjj, limit))
+      sum = f32x4.add(sum, settle(onGrid, g1, w + 16, d + 16, m + 16, STAGE + 16, j, Hjj, limit))
+      sum = f32x4.add(sum, settle(onGrid, g2, w + 32, d + 32, m + 32, STAGE + 32, j, Hjj, limit))
+      sum = f32x4.add(sum, settle(onGrid, g3, w + 48, d + 48, m + 48, STAGE + 48, j, Hjj, limit))
     }
     change += <f64>f32x4.extract_lane(sum, 0) + <f64>f32x4.extract_lane(sum, 1)
     change += <f64>f32x4.extract_lane(sum, 2) + <f64>f32x4.extract_lane(sum, 3)
@@ -54,26 +75,31 @@ export function refineColumns(
   return change
 }
 
-/** g − Σ_{k < j} moved_k · H_jk: earlier columns have moved. Two sums, so that additions need not wait for each other. */
+/** Moves 4 weights of column j, g = (D H)_j; returns what that changes: tr((D − step) H (D − step)ᵀ) − tr(D H Dᵀ). */
 // @ts-ignore: decorator
 @inline
-function gradient(g: v128, moved: usize, stride: usize, row: usize, j: i32): v128 {
-  let other = f32x4.splat(0)
-  let k = 0
-  for (; k + 2 <= j; k += 2, moved += 2 * stride, row += 8) {
-    g = f32x4.sub(g, f32x4.mul(v128.load(moved), v128.load_splat<f32>(row)))
-    other = f32x4.add(other, f32x4.mul(v128.load(moved + stride), v128.load_splat<f32>(row, 4)))
-  }
-  if (k < j) other = f32x4.add(other, f32x4.mul(v128.load(moved), v128.load_splat<f32>(row)))
-  return f32x4.sub(g, other)
+function settle(
+  onGrid: bool, g: v128, W: usize, D: usize, moved: usize, stage: usize, j: i32, Hjj: f32, limit: f32,
+): v128 {
+  const d = v128.load(D)
+  const w = f32x4.sub(v128.load(W), d)
+  const best = f32x4.add(w, f32x4.mul(g, f32x4.splat(1 / Hjj)))
+  const keep = i32x4.shr_s(i32x4.shl(v128.load(stage), 31 - j), 31)
+  const to = onGrid ? rounded(best, v128.load(stage + SCALE), v128.load(stage + INVERSE), limit) : best
+  const step = f32x4.sub(v128.and(to, keep), w)
+  v128.store(moved, step)
+  v128.store(D, f32x4.sub(d, step))
+  return f32x4.mul(step, f32x4.sub(f32x4.mul(step, f32x4.splat(Hjj)), f32x4.add(g, g)))
 }
 
-/** The mask words of four outputs. */
+/** What all columns of a tile share. */
 // @ts-ignore: decorator
 @inline
-function wordsOf(mask: usize, stride: usize): v128 {
-  let words = i32x4.splat(load<i32>(mask))
-  words = i32x4.replace_lane(words, 1, load<i32>(mask + stride))
-  words = i32x4.replace_lane(words, 2, load<i32>(mask + 2 * stride))
-  return i32x4.replace_lane(words, 3, load<i32>(mask + 3 * stride))
+function stageTile(onGrid: bool, mask: usize, stride: usize, scales: usize): void {
+  for (let i: usize = 0; i < ROW; i += 4, mask += stride) store<i32>(STAGE + i, load<i32>(mask))
+  if (onGrid)
+    for (let h: usize = 0; h < ROW; h += 16) {
+      v128.store(STAGE + SCALE + h, v128.load(scales + h))
+      v128.store(STAGE + INVERSE + h, inverseOf(v128.load(scales + h)))
+    }
 }
