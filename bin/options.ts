@@ -8,8 +8,14 @@ const PROVIDERS = ['cpu', 'spexpand', 'cuda', 'webgpu'] as const
 const VALUES = ['f16', 'bf16', 'int8', 'int4'] as const
 const METHODS = ['sparse-expansion', 'sparsegpt', 'wanda', 'magnitude'] as const
 
+/** What the commands call a model. */
+export const MODEL = 'model folder in Hugging Face layout, .gguf file, or owner/name of the hub'
+
+/** Flags of every command that takes a model. */
+export type ModelFlags = { readonly revision?: string; readonly offline?: boolean }
+
 /** Flags that `compress` and `plan` share, as commander hands them over. */
-export type CompressionFlags = {
+export type CompressionFlags = ModelFlags & {
   readonly text?: readonly string[]
   readonly method?: Method
   readonly experts?: number
@@ -92,6 +98,7 @@ function addSolverOptions(command: Command): Command {
     'memory for calibration matrices before they go to disk, e.g. 6G (default: a quarter)',
     memory('--memory'),
   )
+  addModelOptions(command)
   return addThreadsOption(command)
 }
 
@@ -151,6 +158,13 @@ export function addRefineOption(command: Command, otherwise: string): Command {
 
 export function addTextOption(command: Command, what: string): Command {
   return command.option('--text <file>', `${what}; .txt or .jsonl, - for standard input; repeat for more`, repeated)
+}
+
+/** --revision and --offline, for models of the hub. */
+export function addModelOptions(command: Command): Command {
+  return command
+    .option('--revision <name>', 'branch, tag or commit of a model of the hub (default: main)')
+    .option('--offline', 'take models of the hub from the cache only, as HF_HUB_OFFLINE=1 does')
 }
 
 export function addThreadsOption(command: Command): Command {

@@ -7,6 +7,8 @@ import { count, digits, duration } from './format.ts'
 export type ProgressView = { readonly onProgress: (progress: Progress) => void; stop(): void }
 
 const VERBS: Readonly<Record<Progress['stage'], string>> = {
+  download: 'download',
+  convert: 'convert',
   load: 'load',
   calibrate: 'calibrate',
   cluster: 'cluster',

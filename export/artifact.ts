@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { basename, join, resolve } from 'node:path'
+import { join } from 'node:path'
 import type { LayerProfile } from '../src/entangle/profile.ts'
 import { UnsupportedError } from '../src/errors.ts'
 import { writeFileWhole } from '../src/formats/bytes.ts'
@@ -7,6 +7,7 @@ import { encodeModel } from '../src/formats/onnx/encode.ts'
 import { fileSha256 } from '../src/formats/sha256.ts'
 import { keptCount } from '../src/mixture/bitmask.ts'
 import type { ValueForm } from '../src/mixture/values.ts'
+import { modelName } from '../src/model/name.ts'
 import type { OpenedModel } from '../src/model/open.ts'
 import type { BlockStats, Fallback } from '../src/pipeline/types.ts'
 import { elementCount } from '../src/tensor/dtype.ts'
@@ -89,7 +90,7 @@ export function writeArtifact(options: ArtifactOptions): Manifest {
     const manifest: Manifest = {
       formatVersion: FORMAT_VERSION,
       tool: { name: 'spexpand', version: options.toolVersion },
-      source: { name: basename(resolve(model.folder)), ...options.source },
+      source: { name: modelName(model.folder), ...options.source },
       options: options.options,
       mixture,
       blocks: options.blocks,

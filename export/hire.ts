@@ -1,9 +1,10 @@
 import { mkdirSync, rmSync } from 'node:fs'
-import { basename, join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { writeFileWhole } from '../src/formats/bytes.ts'
 import { encodeModel } from '../src/formats/onnx/encode.ts'
 import type { Model, StringEntry } from '../src/formats/onnx/types.ts'
 import { planSafetensors } from '../src/formats/safetensors/plan.ts'
+import { modelName } from '../src/model/name.ts'
 import type { OpenedModel } from '../src/model/open.ts'
 import type { HireLayer, HireSoftmax } from '../src/predict/predictor.ts'
 import type { RawTensor } from '../src/tensor/dtype.ts'
@@ -98,7 +99,7 @@ export function writeDenseArtifact(options: DenseArtifactOptions): Manifest {
   const manifest: Manifest & { readonly hire: Section } = {
     formatVersion: FORMAT_VERSION,
     tool: { name: 'spexpand', version: toolVersion },
-    source: { name: basename(resolve(model.folder)), ...source },
+    source: { name: modelName(model.folder), ...source },
     options: said,
     mixture,
     blocks: [],

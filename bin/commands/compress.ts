@@ -4,7 +4,7 @@ import type { CompressOptions, CompressResult, EvaluateOptions, EvaluateResult, 
 import type { Context, Library } from '../context.ts'
 import { repeated } from '../flags.ts'
 import type { CompressionFlags } from '../options.ts'
-import { addCompressionOptions, addOutputOptions, compressionOptions, present, textSource } from '../options.ts'
+import { addCompressionOptions, addOutputOptions, compressionOptions, MODEL, present, textSource } from '../options.ts'
 import type { ProgressView } from '../progress.ts'
 import { progressView } from '../progress.ts'
 import { compressReport, evalCommand } from '../report/compress.ts'
@@ -25,6 +25,8 @@ Examples:
   $ spexpand compress ./SmolLM2 --tokens 65536 --out smol-70
   $ spexpand compress ./SmolLM2 --text notes.jsonl --text book.txt --eval-text held-out.jsonl
   $ spexpand compress ./SmolLM2 --method sparsegpt --pattern 2:4
+  $ spexpand compress SmolLM2-135M-Instruct.Q4_1.gguf --tokens 65536
+  $ spexpand compress HuggingFaceTB/SmolLM2-135M --revision main
 
 An interrupted run goes on from its last finished block when the same command is given again.
 ${EXIT_CODES_HELP}`
@@ -34,7 +36,7 @@ export function addCompressCommand(program: Command, context: Context): void {
   const command = program
     .command('compress')
     .description('turn a model into a Sparse Expansion mixture and measure it')
-    .argument('[model]', 'model folder in Hugging Face layout (default: the embedded demo model)')
+    .argument('[model]', `${MODEL} (default: the embedded demo model)`)
     .option('-o, --out <folder>', 'artifact folder to write (default: ./<model>-spexpand)')
   addCompressionOptions(command)
     .option('--eval-text <file>', 'text to measure on afterwards when --text is given; repeat for more', repeated)
@@ -84,7 +86,7 @@ async function measure(
 
 /** './<model>-spexpand': named after the model's folder, in the working directory. */
 export function defaultOut(model: string | undefined): string {
-  return `${model === undefined ? 'demo' : basename(resolve(model))}-spexpand`
+  return `${model === undefined ? 'demo' : basename(resolve(model)).replace(/\.gguf$/i, '')}-spexpand`
 }
 
 /** Text given for calibration says nothing about the text to measure on: measuring on it would flatter the result. */

@@ -2,12 +2,21 @@ import type { Command } from 'commander'
 import type { EntangleOptions, Experiment } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { choice, decimal, memory, repeated, whole } from '../flags.ts'
-import { addOutputOptions, addTextOption, addThreadsOption, present, textSource } from '../options.ts'
+import type { ModelFlags } from '../options.ts'
+import {
+  addModelOptions,
+  addOutputOptions,
+  MODEL,
+  addTextOption,
+  addThreadsOption,
+  present,
+  textSource,
+} from '../options.ts'
 import { progressView } from '../progress.ts'
 import { entangleReport } from '../report/entangle.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 
-type Flags = {
+type Flags = ModelFlags & {
   readonly out?: string
   readonly text?: readonly string[]
   readonly tokens?: number
@@ -48,7 +57,7 @@ export function addEntangleCommand(program: Command, context: Context): void {
   const command = program
     .command('entangle')
     .description('measure the entanglement of every FF neuron of a model or artifact, and write a report')
-    .argument('[model]', 'model folder or artifact folder (default: the embedded demo model)')
+    .argument('[model]', `artifact folder, or ${MODEL} (default: the embedded demo model)`)
     .option('-o, --out <folder>', 'folder for report.html, entanglement.json and entanglement.csv')
     .option('--tokens <n>', 'tokens to measure on (default: 131072)', whole('--tokens', { min: 1, example: '131072' }))
     .option(
@@ -94,6 +103,7 @@ export function addEntangleCommand(program: Command, context: Context): void {
     .option('--memory <size>', 'memory for histograms, e.g. 2G (default: a quarter)', memory('--memory'))
   addTextOption(command, 'text to measure on (default: the bundled calibration text)')
   addThreadsOption(command)
+  addModelOptions(command)
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((model: string | undefined, flags: Flags) => runEntangle(model, flags, context))

@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import type { Context } from '../context.ts'
-import { addOutputOptions, addThreadsOption, present } from '../options.ts'
+import type { ModelFlags } from '../options.ts'
+import { addModelOptions, addOutputOptions, MODEL, addThreadsOption, present } from '../options.ts'
 import { outline } from '../report/outline.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 
-type Flags = {
+type Flags = ModelFlags & {
   readonly input: string
   readonly out: string
   readonly threads?: number
@@ -23,18 +24,18 @@ export function addForwardCommand(program: Command, context: Context): void {
   const command = program
     .command('forward')
     .description('run a model on token ids and keep logits, FF inputs and intermediates')
-    .argument('<model>', 'model folder in Hugging Face layout')
+    .argument('<model>', MODEL)
     .requiredOption('--input <file>', 'safetensors file with "input_ids" (batch, sequence), integers')
     .requiredOption('-o, --out <file>', 'safetensors file to write')
   addThreadsOption(command)
+  addModelOptions(command)
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((model: string, flags: Flags) => runForward(model, flags, context))
 }
 
-async function runForward(model: string, { input, out, threads, json }: Flags, context: Context): Promise<void> {
+async function runForward(model: string, { json, ...same }: Flags, context: Context): Promise<void> {
   const library = await context.library()
-  const options = { model, input, out, threads }
-  const result = await library.forwardFile(present<Parameters<typeof library.forwardFile>[0]>(options))
+  const result = await library.forwardFile(present<Parameters<typeof library.forwardFile>[0]>({ ...same, model }))
   context.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : outline(result))
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { Context } from '../context.ts'
 import { decimal } from '../flags.ts'
 import type { CompressionFlags } from '../options.ts'
-import { addCompressionOptions, addOutputOptions, compressionOptions, present } from '../options.ts'
+import { addCompressionOptions, addOutputOptions, compressionOptions, MODEL, present } from '../options.ts'
 import { progressView } from '../progress.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 import { planReport } from '../report/plan.ts'
@@ -32,7 +32,7 @@ export function addPlanCommand(program: Command, context: Context): void {
   const command = program
     .command('plan')
     .description('say what compress would cost and give, without doing it')
-    .argument('[model]', 'model folder in Hugging Face layout (default: the embedded demo model)')
+    .argument('[model]', `${MODEL} (default: the embedded demo model)`)
     .option('-o, --out <folder>', 'where the artifact would go, to look at the free disk space there')
   addCompressionOptions(command)
     .option('--no-probe', 'do not time this machine: no estimate of the duration')

@@ -4,7 +4,9 @@ import type { Provider, VerifyOptions, VerifyResult } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { decimal, whole } from '../flags.ts'
 import { digits } from '../format.ts'
+import type { ModelFlags } from '../options.ts'
 import {
+  addModelOptions,
   addOutputOptions,
   addProviderOption,
   addTextOption,
@@ -16,7 +18,7 @@ import { progressView } from '../progress.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 import { verifyReport } from '../report/verify.ts'
 
-type Flags = {
+type Flags = ModelFlags & {
   readonly text?: readonly string[]
   readonly integrity?: boolean
   readonly dense?: string
@@ -69,6 +71,7 @@ export function addVerifyCommand(program: Command, context: Context): void {
       'largest perplexity by that of the dense model',
       decimal('--max-perplexity-ratio', ABOVE_ZERO),
     )
+  addModelOptions(command)
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((model: string, flags: Flags) => runVerify(model, flags, context))

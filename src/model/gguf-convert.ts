@@ -7,6 +7,7 @@ import { architectureOf } from './gguf-architectures.ts'
 import { configOf } from './gguf-config.ts'
 import { metadataOf } from './gguf-metadata.ts'
 import { tokenizerOf } from './gguf-tokenizer.ts'
+import type { TensorListener } from './gguf-weights.ts'
 import { writeWeights } from './gguf-weights.ts'
 
 /** Changes whenever the same file would be converted to other bytes: converted copies are kept under it. */
@@ -20,10 +21,10 @@ export function isGgufPath(name: string): boolean {
 /**
  * Writes a GGUF file as a model folder in Hugging Face layout: config.json, tokenizer.json, tokenizer_config.json,
  * chat_template.jinja where there is one, and model.safetensors with every weight exactly as the file's blocks define it.
- * Reads and writes in pieces of a few MB. Equal files give equal bytes. `onTensor` hears the tensors done and may throw.
+ * Reads and writes in pieces of a few MB. Equal files give equal bytes. `onTensor` hears the tensors done, is awaited and may throw.
  * Throws FormatError and UnsupportedError naming file, key or tensor, got and wanted.
  */
-export function convertGguf(ggufPath: string, folder: string, onTensor?: (done: number, total: number) => void): void {
+export async function convertGguf(ggufPath: string, folder: string, onTensor?: TensorListener): Promise<void> {
   const file = openGguf(ggufPath)
   try {
     const meta = metadataOf(file)
@@ -46,7 +47,7 @@ export function convertGguf(ggufPath: string, folder: string, onTensor?: (done: 
     if (typeof template === 'string') writeFileWhole(path.join(folder, 'chat_template.jinja'), template)
     const heads = meta.whole('.attention.head_count')
     const counts = { heads, kvHeads: meta.whole('.attention.head_count_kv', heads) }
-    writeWeights(file, architecture, counts, path.join(folder, 'model.safetensors'), onTensor)
+    await writeWeights(file, architecture, counts, path.join(folder, 'model.safetensors'), onTensor)
     // Last, so that a folder without it is no model.
     write('config.json', config)
   } finally {

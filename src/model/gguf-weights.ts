@@ -11,20 +11,22 @@ import { placeOf } from './gguf-architectures.ts'
 /** float32 bytes of one piece: a matrix is decoded in ranges of rows, never as a whole (unless it is transposed). */
 const PIECE_BYTES = 8 << 20
 
+export type TensorListener = (done: number, total: number) => void | Promise<void>
+
 export type HeadCounts = { readonly heads: number; readonly kvHeads: number }
 
 /**
  * Writes every tensor of a GGUF file as safetensors under its Hugging Face name, with what the converter had changed
  * undone. Float kinds keep their type, quantised ones become the float32 numbers that their blocks stand for. `onTensor`
- * hears the number of tensors done; it may throw to stop.
+ * hears the number of tensors done; it is awaited, and may throw to stop.
  */
-export function writeWeights(
+export async function writeWeights(
   file: GgufFile,
   architecture: Architecture,
   counts: HeadCounts,
   path: string,
-  onTensor: (done: number, total: number) => void = () => {},
-): void {
+  onTensor: TensorListener = () => {},
+): Promise<void> {
   const jobs = [...file.tensors.values()].flatMap((tensor) => {
     const place = placeOf(tensor.name, architecture, file.path)
     return place ? [{ tensor, place: leftAlone(tensor, place) }] : []
@@ -32,7 +34,7 @@ export function writeWeights(
   const writer = createSafetensorsWriter(path, jobs.map(entryOf), { format: 'pt' })
   try {
     for (const [done, { tensor, place }] of jobs.entries()) {
-      onTensor(done, jobs.length)
+      await onTensor(done, jobs.length)
       for (const bytes of piecesOf(file, tensor, place, counts)) writer.write(place.name, bytes)
     }
     writer.finish()

@@ -29,9 +29,9 @@ function u32(value: number): Meta {
   return { type: 'u32', value }
 }
 
-function converted(name: string, file: string): string {
+async function converted(name: string, file: string): Promise<string> {
   const out = path.join(folder, name)
-  convertGguf(file, out)
+  await convertGguf(file, out)
   return out
 }
 
@@ -53,7 +53,7 @@ async function logitError(model: string, name: string): Promise<number> {
 
 describe('convertGguf()', () => {
   it('gives llama-f32.gguf the golden logits, and a tokenizer', async () => {
-    const model = converted('golden-llama', path.join(GOLDEN, 'gguf/llama-f32.gguf'))
+    const model = await converted('golden-llama', path.join(GOLDEN, 'gguf/llama-f32.gguf'))
     expect(await logitError(model, 'llama')).toBeLessThan(TOLERANCE)
     const tokenizer = openTokenizer(model)
     expect(tokenizer.vocabSize).toBe(272)
@@ -66,7 +66,7 @@ describe('convertGguf()', () => {
     'undoes what the converter does to %s',
     async (name) => {
       const original = path.join(GOLDEN, 'models', name)
-      const model = converted(name, writeGgufModel(original, path.join(folder, `${name}.gguf`)))
+      const model = await converted(name, writeGgufModel(original, path.join(folder, `${name}.gguf`)))
       const theirs = readSafetensors(path.join(original, 'model.safetensors')).tensors
       const ours = readSafetensors(path.join(model, 'model.safetensors')).tensors
       expect([...ours.keys()].sort()).toEqual([...theirs.keys()].sort())
@@ -81,9 +81,9 @@ describe('convertGguf()', () => {
     },
   )
 
-  it('takes one from the norms of gemma2, and reads its caps and windows', () => {
+  it('takes one from the norms of gemma2, and reads its caps and windows', async () => {
     const original = path.join(GOLDEN, 'models/gemma2')
-    const model = converted('gemma2', writeGgufModel(original, path.join(folder, 'gemma2.gguf')))
+    const model = await converted('gemma2', writeGgufModel(original, path.join(folder, 'gemma2.gguf')))
     const theirs = readSafetensors(path.join(original, 'model.safetensors')).tensors
     const ours = readSafetensors(path.join(model, 'model.safetensors')).tensors
     expect([...ours.keys()].sort()).toEqual([...theirs.keys()].sort())
@@ -103,7 +103,7 @@ describe('convertGguf()', () => {
     })
   })
 
-  it('keeps F16 as it is', () => {
+  it('keeps F16 as it is', async () => {
     const half = { shape: [2, 2], kind: 1, bytes: Uint8Array.of(0, 0x3c, 0, 0x40, 0, 0x42, 0, 0x44) }
     const metadata: Record<string, Meta> = {
       'general.architecture': { type: 'string', value: 'qwen2' },
@@ -117,7 +117,10 @@ describe('convertGguf()', () => {
       'tokenizer.ggml.tokens': { type: 'strings', value: ['a', 'b'] },
       'tokenizer.ggml.scores': { type: 'f32s', value: [0, 0] },
     }
-    const model = converted('half', writeGguf(path.join(folder, 'half.gguf'), metadata, { 'token_embd.weight': half }))
+    const model = await converted(
+      'half',
+      writeGguf(path.join(folder, 'half.gguf'), metadata, { 'token_embd.weight': half }),
+    )
     const { tensors } = readSafetensors(path.join(model, 'model.safetensors'))
     expect(tensors.get('model.embed_tokens.weight')).toEqual({
       dtype: 'F16',
@@ -126,24 +129,24 @@ describe('convertGguf()', () => {
     })
   })
 
-  it('gives equal bytes for equal files', () => {
+  it('gives equal bytes for equal files', async () => {
     const model = writeGgufModel(path.join(GOLDEN, 'models/llama'), path.join(folder, 'a.gguf'))
-    const [one, two] = [converted('one', model), converted('two', model)]
+    const [one, two] = [await converted('one', model), await converted('two', model)]
     for (const name of fs.readdirSync(one))
       expect(fs.readFileSync(path.join(one, name)).equals(fs.readFileSync(path.join(two, name))), name).toBe(true)
   })
 
-  it('tells how many tensors are done, and leaves no weights when it is stopped', () => {
+  it('tells how many tensors are done, and leaves no weights when it is stopped', async () => {
     const file = path.join(GOLDEN, 'gguf/llama-f32.gguf')
     const out = path.join(folder, 'stopped')
     const seen: number[] = []
     const stop = new Error('stop')
-    expect(() =>
+    await expect(
       convertGguf(file, out, (done, total) => {
         seen.push(done, total)
         if (done === 2) throw stop
       }),
-    ).toThrow(stop)
+    ).rejects.toThrow(stop)
     expect(seen).toEqual([0, 20, 1, 20, 2, 20])
     expect(fs.readdirSync(out).filter((name) => /safetensors|^config/.test(name))).toEqual([])
   })
@@ -175,26 +178,26 @@ describe('convertGguf()', () => {
       embedding,
       /llama.attention.head_count is a list of 2, expected a whole number/,
     ],
-  ])('refuses %s', (_, metadata, tensors, message) => {
+  ])('refuses %s', async (_, metadata, tensors, message) => {
     const file = writeGguf(path.join(folder, 'bad.gguf'), metadata, tensors)
-    expect(() => convertGguf(file, path.join(folder, 'bad'))).toThrow(message)
+    await expect(convertGguf(file, path.join(folder, 'bad'))).rejects.toThrow(message)
   })
 
-  it('refuses tensors and rotary factors that it would have to leave out', () => {
+  it('refuses tensors and rotary factors that it would have to leave out', async () => {
     const llama = path.join(GOLDEN, 'models/llama3-rope')
     const scaling = { 'llama.rope.scaling.type': text('weird') }
     const plain = path.join(GOLDEN, 'models/llama')
-    expect(() => converted('weird', writeGgufModel(plain, path.join(folder, 'w.gguf'), scaling))).toThrow(
+    await expect(converted('weird', writeGgufModel(plain, path.join(folder, 'w.gguf'), scaling))).rejects.toThrow(
       /rope.scaling.type is "weird", supported are none, linear, yarn/,
     )
     const theta = { 'llama.rope.freq_base': { type: 'f32', value: 77 } } as const
-    expect(() => converted('other', writeGgufModel(llama, path.join(folder, 'o.gguf'), theta))).toThrow(
+    await expect(converted('other', writeGgufModel(llama, path.join(folder, 'o.gguf'), theta))).rejects.toThrow(
       /rope_freqs.weight is not scaled by the rule of Llama 3/,
     )
     const moe = { 'general.architecture': text('qwen3') }
-    expect(() =>
+    await expect(
       converted('moe', writeGgufModel(path.join(GOLDEN, 'models/qwen2'), path.join(folder, 'm.gguf'), moe)),
-    ).toThrow(FormatError)
+    ).rejects.toThrow(FormatError)
   })
 })
 
@@ -207,8 +210,8 @@ describe('isGgufPath()', () => {
     ])
   })
 
-  it('belongs to errors that say what is supported', () => {
+  it('belongs to errors that say what is supported', async () => {
     const file = writeGguf(path.join(folder, 'x.gguf'), { 'general.architecture': { type: 'string', value: 'x' } }, {})
-    expect(() => convertGguf(file, folder)).toThrow(UnsupportedError)
+    await expect(convertGguf(file, folder)).rejects.toThrow(UnsupportedError)
   })
 })

@@ -1,9 +1,9 @@
-import { basename, resolve } from 'node:path'
 import { UnsupportedError } from '../../errors.ts'
 import { openWeights } from '../../formats/safetensors/weights.ts'
 import { hasFfnUpdate } from '../../graph/pieces.ts'
 import type { ModelConfig } from '../../model/config.ts'
 import { readConfig } from '../../model/config.ts'
+import { modelName } from '../../model/name.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import { openModel } from '../../model/open.ts'
 import type { Provider } from '../../runtime/session.ts'
@@ -51,7 +51,7 @@ function denseModelSource(folder: string): GriffinSource {
     config: dense.config,
     folder,
     decoder: denseDecoder(folder),
-    origin: { name: basename(resolve(folder)), sha256: sourceHash(dense).sha256 },
+    origin: { name: modelName(folder), sha256: sourceHash(dense).sha256 },
     dense,
     walk: (threads) => openWalk(dense, threads),
     close: () => dense.close(),
