@@ -6,9 +6,11 @@ import type {
   exportHfDense,
   forwardFile,
   generate,
+  generateAll,
   inspect,
   plan,
   predict,
+  predictHireFiles,
   pruneMatrixFile,
   verify,
 } from '../src/index.ts'
@@ -24,8 +26,10 @@ export type Library = {
   readonly forwardFile: typeof forwardFile
   readonly doctor: typeof doctor
   readonly generate: typeof generate
+  readonly generateAll: typeof generateAll
   readonly verify: typeof verify
   readonly predict: typeof predict
+  readonly predictHireFiles: typeof predictHireFiles
   readonly pruneMatrixFile: typeof pruneMatrixFile
 }
 

@@ -14,29 +14,39 @@ export { openModel } from './model/open.ts'
 export type { OpenedModel } from './model/open.ts'
 export { openTokenizer } from './model/tokenizer.ts'
 export type { Tokenizer } from './model/tokenizer.ts'
+export {
+  compress,
+  entangle,
+  entangleFiles,
+  evaluate,
+  forwardFile,
+  generate,
+  generateAll,
+  plan,
+  predict,
+  predictHireFiles,
+  verify,
+} from './pipeline/any-model.ts'
+export type { AnyModel } from './pipeline/any-model.ts'
+export { localModel } from './pipeline/local-model.ts'
+export type { LocalModelOptions, ModelSource } from './pipeline/local-model.ts'
 export { calibrate } from './pipeline/calibrate.ts'
 export type { CalibrateOptions } from './pipeline/calibrate.ts'
-export { compress } from './pipeline/compress.ts'
 export { exportHfDense } from './pipeline/convert/hf-dense.ts'
 export type { HfDenseOptions, HfDenseResult } from './pipeline/convert/hf-dense.ts'
 export { doctor } from './pipeline/doctor.ts'
 export type { DoctorResult } from './pipeline/doctor.ts'
-export { entangleFiles, writeEntanglement } from './pipeline/entangle/files.ts'
+export { writeEntanglement } from './pipeline/entangle/files.ts'
 export type { EntangleFilesResult } from './pipeline/entangle/files.ts'
-export { entangle } from './pipeline/entangle/entangle.ts'
 export type { EntangleOptions, Experiment } from './pipeline/entangle/options.ts'
-export { evaluate } from './pipeline/evaluate.ts'
-export { forwardFile } from './pipeline/files.ts'
 export type { ForwardFileOptions } from './pipeline/files.ts'
 export { pruneMatrixFile } from './pipeline/prune-matrix-file.ts'
 export type { PruneMatrixFileOptions, PruneMatrixFileResult } from './pipeline/prune-matrix-file.ts'
 export { forward } from './pipeline/forward.ts'
 export type { ForwardOptions, InputIds } from './pipeline/forward.ts'
-export { generate } from './pipeline/generate.ts'
-export type { GenerateOptions, GenerateResult } from './pipeline/generate.ts'
-export { plan } from './pipeline/plan.ts'
-export { predict } from './pipeline/predict/predict.ts'
-export type { PredictResult } from './pipeline/predict/predict.ts'
+export type { GenerateAllOptions, GenerateOptions, GenerateResult } from './pipeline/generate.ts'
+export type { PredictOptions, PredictResult } from './pipeline/predict/predict.ts'
+export type { HireCandidate, HireDensity, HireOptions, HireResult, HireSection } from './pipeline/predict/hire-types.ts'
 export { predictHire } from './pipeline/predict/hire.ts'
 export type { HireRow, PredictHireOptions } from './pipeline/predict/hire.ts'
 export type { HireLayer, HirePredictor, HireSoftmax } from './predict/predictor.ts'
@@ -58,7 +68,6 @@ export type {
   TextSource,
   ValueType,
 } from './pipeline/types.ts'
-export { verify } from './pipeline/verify/verify.ts'
 export type { Gate, VerifyOptions, VerifyResult } from './pipeline/verify/types.ts'
 export { pruneMatrix } from './prune/prune-matrix.ts'
 export { createBlas } from './runtime/blas.ts'

@@ -2,8 +2,12 @@ import type { Command } from 'commander'
 import type { EvaluateOptions } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { whole } from '../flags.ts'
+import { addGriffinOption, griffinOption } from '../griffin-option.ts'
+import type { ModelFlags } from '../options.ts'
 import {
+  addModelOptions,
   addOutputOptions,
+  MODEL,
   addProviderOption,
   addTextOption,
   addThreadsOption,
@@ -14,9 +18,12 @@ import { progressView } from '../progress.ts'
 import { evaluateReport } from '../report/evaluate.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 
-type Flags = {
+type Flags = ModelFlags & {
   readonly text?: readonly string[]
   readonly dense?: string
+  readonly hire?: boolean
+  readonly griffin?: string | true
+  readonly promptTokens?: number
   readonly windows?: number
   readonly sequenceLength?: number
   readonly threads?: number
@@ -30,6 +37,7 @@ Examples:
   $ spexpand eval demo-spexpand
   $ spexpand eval demo-spexpand --text held-out.jsonl --windows 64 --json
   $ spexpand eval smol-70 --dense ./SmolLM2 --text held-out.jsonl
+  $ spexpand eval ./SmolLM2 --griffin 0.5 --windows 16
 
 Text for the measurement is one document a file, or JSON lines with "text" and an optional "domain"; results are also
 given by domain. --json prints "perplexity" at the top level.
@@ -40,9 +48,20 @@ export function addEvalCommand(program: Command, context: Context): void {
   const command = program
     .command('eval')
     .description('perplexity, KL and top-1 agreement with the dense model, from the exported files')
-    .argument('<model>', 'artifact folder, or a dense model folder')
+    .argument('<model>', `artifact folder, or ${MODEL}`)
     .option('--dense <folder>', 'dense model to compare with (default: the source, where it is known and unchanged)')
-    .option('--windows <n>', 'evaluation windows (default: 256)', whole('--windows', { min: 1, example: '256' }))
+    .option('--hire', 'run it with its HiRE predictors; compared with itself without them, or with --dense')
+  addGriffinOption(command, 'text behind prompts')
+    .option(
+      '--prompt-tokens <n>',
+      'with --griffin: tokens of a window that are its prompt (default: half)',
+      whole('--prompt-tokens', { min: 1, example: '128' }),
+    )
+    .option(
+      '--windows <n>',
+      'evaluation windows (default: 256; with --griffin 64)',
+      whole('--windows', { min: 1, example: '256' }),
+    )
     .option(
       '--sequence-length <n>',
       'tokens of one window (default: 256)',
@@ -51,13 +70,14 @@ export function addEvalCommand(program: Command, context: Context): void {
   addTextOption(command, 'evaluation text (default: the bundled evaluation text)')
   addThreadsOption(command)
   addProviderOption(command, 'spexpand where the native operators are built, else cpu')
+  addModelOptions(command)
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((model: string, flags: Flags) => runEval(model, flags, context))
 }
 
 async function runEval(model: string, flags: Flags, context: Context): Promise<void> {
-  const { json, quiet, ...same } = flags
+  const { json, quiet, griffin, ...same } = flags
   const text = textSource(flags.text)
   const library = await context.library()
   const view = progressView(context, { quiet: quiet ?? false })
@@ -65,6 +85,7 @@ async function runEval(model: string, flags: Flags, context: Context): Promise<v
     const result = await library.evaluate(
       present<EvaluateOptions>({
         ...same,
+        griffin: griffinOption(griffin),
         model,
         text,
         onProgress: view.onProgress,

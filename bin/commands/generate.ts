@@ -1,13 +1,18 @@
 import type { Command } from 'commander'
-import type { GenerateOptions, GenerateResult, Provider } from '../../src/index.ts'
+import type { GenerateAllOptions, GenerateOptions, GenerateResult, Provider } from '../../src/index.ts'
 import type { Context } from '../context.ts'
+import { UsageError } from '../../src/errors.ts'
 import { decimal, whole } from '../flags.ts'
 import { count, digits, duration } from '../format.ts'
-import { addOutputOptions, addProviderOption, addThreadsOption, present } from '../options.ts'
+import { addGriffinOption, griffinOption } from '../griffin-option.ts'
+import type { ModelFlags } from '../options.ts'
+import { addModelOptions, addOutputOptions, MODEL, addProviderOption, addThreadsOption, present } from '../options.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 
-type Flags = {
-  readonly prompt: string
+type Flags = ModelFlags & {
+  readonly prompt?: string
+  readonly prompts?: string
+  readonly promptChunk?: number
   readonly maxNewTokens?: number
   readonly temperature?: number
   readonly topK?: number
@@ -16,6 +21,7 @@ type Flags = {
   readonly provider?: Provider
   readonly threads?: number
   readonly griffin?: string | true
+  readonly hire?: boolean
   readonly json?: boolean
   readonly quiet?: boolean
 }
@@ -24,6 +30,7 @@ const HELP = `
 Examples:
   $ spexpand generate demo-spexpand --prompt 'And it came to pass'
   $ spexpand generate smol-70 --prompt 'The capital of France is' --provider spexpand --max-new-tokens 32
+  $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --griffin 0.5 --provider spexpand
   $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --temperature 0.8 --top-p 0.95 --seed 7 --json
 
 The text goes to standard output as it is made, the speed to standard error.
@@ -34,8 +41,8 @@ export function addGenerateCommand(program: Command, context: Context): void {
   const command = program
     .command('generate')
     .description('continue a text with an artifact or a dense model')
-    .argument('<model>', 'artifact folder, or a dense model folder')
-    .requiredOption('--prompt <text>', 'text to continue')
+    .argument('<model>', `artifact folder, or ${MODEL}`)
+    .option('--prompt <text>', 'text to continue')
     .option('--max-new-tokens <n>', 'tokens to make at most (default: 64)', whole('--max-new-tokens', MIN_ONE))
     .option('--temperature <t>', '0: always the most likely token (default: 0)', decimal('--temperature', TEMPERATURE))
     .option('--top-k <n>', 'sample from the k most likely tokens, 0: from all (default: 0)', whole('--top-k', MIN_ZERO))
@@ -45,12 +52,14 @@ export function addGenerateCommand(program: Command, context: Context): void {
       decimal('--top-p', { min: 0.001, max: 1, example: '0.95' }),
     )
     .option('--seed <n>', 'seed of the samples (default: 0)', whole('--seed', SEED))
-    .option(
-      '--griffin [density|file]',
-      'decode with the FF neurons that the prompt selects: a share of them, or griffin.json of predict (alone: 0.5)',
-    )
+  addGriffinOption(command, 'decode')
+  command
+    .option('--prompt-chunk <n>', 'tokens of a prompt that run at once', whole('--prompt-chunk', MIN_ONE))
+    .option('--prompts <file>', 'instead of --prompt: JSON lines with "prompt", continued one after the other')
+    .option('--hire', 'decode with what HiRE predicts (folders that predict --hire wrote or amended)')
   addProviderOption(command)
   addThreadsOption(command)
+  addModelOptions(command)
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((model: string, flags: Flags) => runGenerate(model, flags, context))
@@ -62,30 +71,44 @@ const TEMPERATURE = { min: 0, max: 100, example: '0.8' }
 const SEED = { min: 0, max: 2 ** 32 - 1, example: '0' }
 
 async function runGenerate(model: string, flags: Flags, context: Context): Promise<void> {
+  const { prompt, prompts: file, ...same } = flags
+  if ((prompt === undefined) === (file === undefined))
+    throw new UsageError('generate: wanted one of --prompt <text> and --prompts <file>')
+  return file === undefined ? runOne(model, prompt!, same, context) : runAll(model, file, same, context)
+}
+
+async function runOne(model: string, prompt: string, flags: Flags, context: Context): Promise<void> {
   const { json, quiet, griffin: wanted, ...same } = flags
   const griffin = griffinOption(wanted)
   const library = await context.library()
   // The prompt is repeated once there is something to add to it: an error leaves standard output empty.
-  let heading = flags.prompt
+  let heading = prompt
   const show = (text: string): void => {
     context.stdout.write(heading + text)
     heading = ''
   }
   const onText = json ? undefined : show
   const result = await library.generate(
-    present<GenerateOptions>({ ...same, griffin, model, onText, signal: context.signal }),
+    present<GenerateOptions>({ ...same, prompt, griffin, model, onText, signal: context.signal }),
   )
   if (json) context.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
   else show('\n')
   if (!json && !quiet) context.stderr.write(`${speedLine(result)}\n`)
 }
 
-/** A number is a density, anything else a file. */
-function griffinOption(value: string | true | undefined): GenerateOptions['griffin'] {
-  if (value === undefined) return undefined
-  if (value === true) return { density: 0.5 }
-  if (!/^[\d.+-]/.test(value) || value.startsWith('./') || value.startsWith('../')) return { file: value }
-  return { density: decimal('--griffin', { above: 0, max: 1, example: '0.5' })(value) }
+async function runAll(model: string, file: string, flags: Flags, context: Context): Promise<void> {
+  const { json, quiet, griffin: wanted, ...same } = flags
+  const griffin = griffinOption(wanted)
+  const library = await context.library()
+  const onResult = (result: GenerateResult): void => {
+    context.stdout.write(`${result.prompt}${result.text}\n`)
+    if (!quiet) context.stderr.write(`${speedLine(result)}\n`)
+  }
+  const options = { ...same, griffin, model, prompts: { file }, signal: context.signal }
+  const results = await library.generateAll(
+    present<GenerateAllOptions>({ ...options, onResult: json ? undefined : onResult }),
+  )
+  if (json) context.stdout.write(`${JSON.stringify(results, null, 2)}\n`)
 }
 
 function speedLine(result: GenerateResult): string {
@@ -94,6 +117,18 @@ function speedLine(result: GenerateResult): string {
   const rate = decodeTokensPerSecond > 0 ? ` (${digits(decodeTokensPerSecond, 3)}/s)` : ''
   return (
     `${prompt}, ${count(newTokens)} new in ${duration(decodeMs)}${rate}; ` +
-    `${result.runtime}, ${result.threads} thread${result.threads === 1 ? '' : 's'}`
+    `${result.runtime}, ${result.threads} thread${result.threads === 1 ? '' : 's'}${griffinPart(result)}`
   )
+}
+
+const FORMS = {
+  gathered: 'weights gathered in',
+  native: 'NeuronSubsetFFN, selected in',
+  masked: 'the others computed and set to 0: no time gained, selected in',
+} as const
+
+function griffinPart({ griffin }: GenerateResult): string {
+  if (!griffin) return ''
+  const kept = griffin.neurons.reduce((sum, k) => sum + k, 0) / griffin.neurons.length
+  return `; GRIFFIN: ${count(kept)} neurons a layer, ${FORMS[griffin.form]} ${duration(griffin.selectMs)}`
 }

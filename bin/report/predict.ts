@@ -3,14 +3,17 @@ import { count, digits, percent } from '../format.ts'
 import { table } from '../table.ts'
 
 /** The result of `predict --griffin` as text: quality by density, then the layers. */
-export function predictReport({ griffin, file }: PredictResult): string {
+export function predictReport({ griffin, file, page, amended, speed }: PredictResult): string {
   const { windows, sequenceLength, promptTokens } = griffin.text
   const parts = [
     `GRIFFIN on ${griffin.source.name}: ${count(windows)} windows of ${count(sequenceLength)} tokens, the first ` +
       `${count(promptTokens)} of each dense and the prompt, quality measured on the others`,
     qualityTable(griffin),
     layerTable(griffin),
-    'density: neurons kept. prompts, continuation, chance: Jaccard index of the sets of two prompts, of a prompt and what\n' +
+    griffin.reference === 'self'
+      ? 'KL and top-1 are against the artifact with all neurons: --dense gives its source.'
+      : '',
+    'density: neurons kept. copied: tokens of passages that come a second time. prompts, continuation, chance: Jaccard index of the sets of two prompts, of a prompt and what\n' +
       'follows it, and of random sets of that size.',
   ]
   if (griffin.schedule) {
@@ -20,11 +23,22 @@ export function predictReport({ griffin, file }: PredictResult): string {
       `Schedule within ${digits(klBudget, 3)} nats: perplexity ${digits(quality.perplexity, 4)}, KL ${digits(quality.kl!, 3)}${back}`,
     )
   }
-  if (file !== undefined) parts.push(`Wrote ${file}`)
-  return `${parts.join('\n\n')}\n`
+  if (speed) parts.push(speedTable(speed))
+  if (amended !== undefined) parts.push(`Amended ${amended}: spexpand.json, model.onnx, weight files, ${page}`)
+  else if (file !== undefined) parts.push(`Wrote ${file} and ${page}`)
+  return `${parts.filter((part) => part !== '').join('\n\n')}\n`
 }
 
-function qualityTable({ dense, quality }: PredictResult['griffin']): string {
+function qualityTable({ dense, quality, copy, scores }: PredictResult['griffin']): string {
+  const copied = (by: string, density: number): string => {
+    const row =
+      by === 'all' ? copy.all : by === scores ? copy.densities.find((one) => one.density === density) : undefined
+    return row ? percent(row.accuracy) : '-'
+  }
+  const row = (by: string, density: number, one: Quality): string[] => [
+    ...qualityRow(by, density, one),
+    copied(by, density),
+  ]
   return table(
     [
       { title: 'neurons by', align: 'left' },
@@ -33,8 +47,9 @@ function qualityTable({ dense, quality }: PredictResult['griffin']): string {
       { title: '± s.e.' },
       { title: 'KL (nats)' },
       { title: 'same top-1' },
+      { title: 'copied' },
     ],
-    [qualityRow('all', 1, dense), ...quality.map((one) => qualityRow(one.scores, one.density, one.quality))],
+    [row('all', 1, dense), ...quality.map((one) => row(one.scores, one.density, one.quality))],
   )
 }
 
@@ -48,6 +63,29 @@ function qualityRow(name: string, density: number, quality: Quality): string[] {
     digits(kl, 3),
     percent(topOneAgreement),
   ]
+}
+
+function speedTable({ threads, rounds, nativeMissing, rows }: NonNullable<PredictResult['speed']>): string {
+  const lines = rows.flatMap(({ density, ff, model }) =>
+    (
+      [
+        ['FF layers', ff],
+        ['model', model],
+      ] as const
+    ).map(([name, { dense, gathered, native }]) => [
+      name,
+      percent(density),
+      digits(dense.medianMs, 3),
+      digits(gathered.medianMs, 3),
+      `${digits(dense.medianMs / gathered.medianMs, 3)}x`,
+      native ? digits(native.medianMs, 3) : '-',
+      native ? `${digits(dense.medianMs / native.medianMs, 3)}x` : '-',
+    ]),
+  )
+  const columns = ['density', 'all ms', 'gathered ms', '', 'native ms', ''].map((title) => ({ title }))
+  const head = `Speed of one token on ${threads} thread${threads === 1 ? '' : 's'}, medians of ${rounds} in turns`
+  const note = nativeMissing === undefined ? '' : `\nNot measured: ${nativeMissing}`
+  return `${head}:\n${table([{ title: '', align: 'left' }, ...columns], lines)}${note}`
 }
 
 function layerTable({ flocking, densities }: PredictResult['griffin']): string {

@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os'
-import { basename, resolve } from 'node:path'
 import { demoModelFolder } from '../../calibration/bundled.ts'
 import { denseDecoderModel } from '../../export/onnx.ts'
 import { IntegrityError, UsageError } from '../errors.ts'
+import { modelName } from '../model/name.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { openModel } from '../model/open.ts'
 import { isArtifact, openArtifact } from '../verify/artifact.ts'
@@ -11,6 +11,7 @@ import { TOOL_VERSION } from '../version.ts'
 import { denseSource } from './dense-source.ts'
 import { sourceHash } from './fingerprint.ts'
 import { runtimeName } from './open-decoder.ts'
+import { evaluateGriffin } from './predict/griffin-evaluate.ts'
 import { openHire } from './predict/hire-option.ts'
 import { evaluateHire } from './predict/hire-quality.ts'
 import { defaultProvider } from './provider.ts'
@@ -24,6 +25,8 @@ import type { EvaluateOptions, EvaluateResult } from './types.ts'
  * artifact's source.
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
+  if (options.griffin && options.hire) throw new UsageError('--griffin and --hire both choose the neurons: give one of them')
+  if (options.griffin) return evaluateGriffin(options, options.griffin)
   const watch = stopwatch()
   const folder = options.model
   const artifact = isArtifact(folder) ? openArtifact(folder) : undefined
@@ -100,7 +103,7 @@ export function openDense(
   model.close()
   if (options.dense !== undefined)
     throw new IntegrityError(
-      `Cannot compare ${options.model} with ${folder}: it was made from ${source.name} (${source.sha256}), this is ${basename(resolve(folder))} (${sha256}): give its source with --dense`,
+      `Cannot compare ${options.model} with ${folder}: it was made from ${source.name} (${source.sha256}), this is ${modelName(folder)} (${sha256}): give its source with --dense`,
     )
   return { missing: `KL and agreement were not measured: give the source model (${source.name}) with --dense` }
 }

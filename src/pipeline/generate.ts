@@ -16,6 +16,7 @@ import { openGriffin } from './predict/griffin-option.ts'
 import { openGriffinSource } from './predict/griffin-source.ts'
 import { openHire } from './predict/hire-option.ts'
 import type { DecoderSource } from './open-decoder.ts'
+import { readPrompts } from './prompts.ts'
 import { openDecoder, runtimeName } from './open-decoder.ts'
 
 export type GenerateOptions = {
@@ -44,6 +45,13 @@ export type GenerateOptions = {
   /** Hears the text as it comes, in whole characters. */
   readonly onText?: (text: string) => void
   readonly signal?: AbortSignal
+}
+
+export type GenerateAllOptions = Omit<GenerateOptions, 'prompt'> & {
+  /** Texts, or a file that readPrompts() reads. */
+  readonly prompts: readonly string[] | { readonly file: string }
+  /** Hears each result when it is there. */
+  readonly onResult?: (result: GenerateResult, i: number) => void
 }
 
 export type GenerateResult = {
@@ -81,16 +89,12 @@ export async function generate(options: GenerateOptions): Promise<GenerateResult
  * The same for several prompts, one after the other with the model loaded once; each samples from the seed anew, and with
  * GRIFFIN each has sets of its own. `onResult` hears each result when it is there.
  */
-export async function generateAll(
-  options: Omit<GenerateOptions, 'prompt'> & {
-    readonly prompts: readonly string[]
-    readonly onResult?: (result: GenerateResult, i: number) => void
-  },
-): Promise<GenerateResult[]> {
+export async function generateAll(options: GenerateAllOptions): Promise<GenerateResult[]> {
   const { model, maxNewTokens = 64, provider = 'cpu', threads = availableParallelism() } = options
   const config = readConfig(model)
   const tokenizer = openTokenizer(model)
-  const prompts = options.prompts.map((prompt) => {
+  const given = 'file' in options.prompts ? readPrompts(options.prompts.file) : options.prompts
+  const prompts = given.map((prompt) => {
     const promptIds = prompt === '' ? [tokenizer.separatorId] : tokenizer.encodePrompt(prompt)
     assertPositions(model, promptIds.length, maxNewTokens, config.maxPositions)
     return { prompt, promptIds }

@@ -1,3 +1,5 @@
+import type { GriffinEvaluation } from './predict/griffin-evaluate.ts'
+import type { GriffinOption } from './predict/griffin-option.ts'
 import type { ExpertsProfile } from '../entangle/profile.ts'
 import type { Provider } from '../runtime/session.ts'
 
@@ -15,6 +17,8 @@ export type ValueType = 'f16' | 'bf16' | 'int8' | 'int4'
 /** One step of a long run, for progress displays. `done` of `total` units of `stage` are finished. */
 export type Progress = {
   readonly stage:
+    | 'download'
+    | 'convert'
     | 'load'
     | 'calibrate'
     | 'cluster'
@@ -185,6 +189,10 @@ export type EvaluateOptions = {
   readonly text?: TextSource
   /** Dense model to compare with. @default the artifact's source model, when it is where it was and unchanged */
   readonly dense?: string
+  /** Leave out the FF neurons that each window's first tokens do not select; see predict(). @default all neurons */
+  readonly griffin?: GriffinOption
+  /** With `griffin`: tokens of a window that are its prompt. @default half of the window */
+  readonly promptTokens?: number
   /** Run an artifact with its HiRE; without `dense` it is compared with itself without. @default false */
   readonly hire?: boolean
   /** Evaluation windows. @default 256 */
@@ -216,6 +224,8 @@ export type EvaluateResult = Quality & {
   readonly windows: number
   readonly sequenceLength: number
   readonly domains: Readonly<Record<string, Quality>>
+  /** With GRIFFIN: what was left out, and the same with all neurons. */
+  readonly griffin?: GriffinEvaluation
   /** What computed the logits, e.g. 'onnxruntime cpu, portable functions (stream)'. */
   readonly runtime: string
   /** Why KL is missing, when it is. */
