@@ -7,11 +7,15 @@ import type { Blas } from '../../tensor/blas.ts'
 import type { FfCandidates } from './hire-choose.ts'
 import { chooseLayers, ffCandidates, scoresOf } from './hire-choose.ts'
 import type { HireSettings, HireWindows } from './hire-settings.ts'
+import type { FfStatistics } from './hire-source.ts'
 import { ffStatistics } from './hire-source.ts'
 import type { HireCandidate } from './hire-types.ts'
 import { openTailScorer } from './score.ts'
 import type { FfChunk, Walk } from './walk.ts'
 import { openWalk } from './walk.ts'
+
+/** Rounded rows depend on the weights alone. */
+const NO_STATISTICS: FfStatistics = { C: new Float32Array(0), activity: new Float32Array(0) }
 
 /** Recalls that a KL budget chooses from, the cheapest first; every neuron is the last resort. */
 const RECALLS = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1]
@@ -42,7 +46,10 @@ export async function chooseFf(
   const walk = await openWalk(model, threads)
   try {
     onProgress?.({ stage: 'calibrate', done: 0, total: layers })
-    const statistics = await ffStatistics(model, walk, blas, windows.calibration, { ...settings, k })
+    const needsText = settings.kind === 'lr' || group > 1 || settings.always !== undefined
+    const statistics = needsText
+      ? await ffStatistics(model, walk, blas, windows.calibration, { ...settings, k })
+      : Array.from({ length: layers }, () => NO_STATISTICS)
     onProgress?.({ stage: 'solve', done: 0, total: layers })
     const bench = { model, walk, blas, windows: windows.choosing, statistics, forms }
     const all = await ffCandidates(bench, { ...settings, k })

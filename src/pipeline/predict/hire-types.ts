@@ -45,6 +45,8 @@ export type HireOptions = {
   readonly sequenceLength?: number
   /** @default 0 */
   readonly seed?: number
+  /** Also measure quality with k' = 5, 10, 25, 50 % of the neurons of every layer, for the page. @default false */
+  readonly tables?: boolean
   /** Folder to write. @default an artifact is added to; nothing is written of a dense model */
   readonly out?: string
   readonly threads?: number
@@ -95,6 +97,18 @@ export type HireResult = {
   /** Measured on the written files; absent when nothing was written. */
   readonly quality?: Quality
   readonly out?: string
+  /** With `tables`: the FF layers (the softmax exact) at one density each. */
+  readonly tables?: readonly HireDensity[]
+}
+
+/** Quality with the same share of neurons computed in every layer. */
+export type HireDensity = {
+  /** k' / ff. */
+  readonly density: number
+  readonly predictor: HirePredictor
+  readonly quality: Quality
+  /** Share of the true top k'/2 among the k', mean over layers, on the evaluation text. */
+  readonly recall: number
 }
 
 export const HIRE_DEFINITION =

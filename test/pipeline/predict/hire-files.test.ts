@@ -14,21 +14,23 @@ afterAll(() => rmSync(root, { recursive: true }))
 
 const small = { tokens: 512, choosingTokens: 128, windows: 2, sequenceLength: 32, threads: 1 }
 
+/** Writes HiRE of the demo model and gives the hashes of its files. */
+async function files(out: string): Promise<string[]> {
+  const result = await predictHireFiles({ ...small, kind: 'q', recall: 0.9, out })
+  expect(result.hire.layers).toHaveLength(8)
+  for (const { recall, k, kPrime } of result.hire.layers) {
+    expect(recall).toBeGreaterThanOrEqual(0.9)
+    expect(kPrime).toBeGreaterThanOrEqual(k)
+  }
+  expect(result.hire.softmax!.recall).toBeGreaterThanOrEqual(0.9)
+  expect(result.quality!.kl).toBeLessThan(0.2)
+  return ['hire.onnx', 'hire.safetensors', 'model.safetensors', 'spexpand.json'].map((name) =>
+    fileSha256(join(out, name)),
+  )
+}
+
 describe('predictHireFiles()', { timeout: 240_000 }, () => {
   it('writes predictors that reach the recall wanted, and equal options give equal bytes', async () => {
-    const files = async (out: string): Promise<string[]> => {
-      const result = await predictHireFiles({ ...small, kind: 'q', recall: 0.9, out })
-      expect(result.hire.layers).toHaveLength(8)
-      for (const { recall, k, kPrime } of result.hire.layers) {
-        expect(recall).toBeGreaterThanOrEqual(0.9)
-        expect(kPrime).toBeGreaterThanOrEqual(k)
-      }
-      expect(result.hire.softmax!.recall).toBeGreaterThanOrEqual(0.9)
-      expect(result.quality!.kl).toBeLessThan(0.2)
-      return ['hire.onnx', 'hire.safetensors', 'model.safetensors', 'spexpand.json'].map((name) =>
-        fileSha256(join(out, name)),
-      )
-    }
     expect(await files(join(root, 'a'))).toEqual(await files(join(root, 'b')))
   })
 
