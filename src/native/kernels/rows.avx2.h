@@ -19,10 +19,10 @@ static inline void prefetchAhead(const void* at) {
 
 /**
  * Shuffles that lay packed values in the places of 8 mask bits; pruned places take 0 (index with the high bit). Those
- * of bytes are whole vectors too, the upper half 0: vpshufb then reads its table without an instruction of its own.
+ * of bytes are read as whole vectors, of which the upper half is another entry and means nothing.
  */
 struct Shuffles {
-  uint8_t bytes[256][16];
+  uint8_t bytes[256 + 1][8];
   uint8_t words[256][16];
 };
 
@@ -30,7 +30,6 @@ constexpr Shuffles makeShuffles() {
   Shuffles all{};
   for (int mask = 0; mask < 256; mask++) {
     int next = 0;
-    for (int byte = 8; byte < 16; byte++) all.bytes[mask][byte] = 0x80;
     for (int bit = 0; bit < 8; bit++) {
       const bool isKept = mask >> bit & 1;
       all.bytes[mask][bit] = static_cast<uint8_t>(isKept ? next : 0x80);
@@ -44,19 +43,31 @@ constexpr Shuffles makeShuffles() {
 
 alignas(64) static constexpr Shuffles kShuffles = makeShuffles();
 
-/** 32 mask bits from byte `byte` of a row on; beyond its end zeros. */
-static inline uint32_t maskAt(const uint8_t* mask, long maskBytes, long byte) {
-  uint32_t word = 0;
-  if (byte + 4 <= maskBytes) std::memcpy(&word, mask + byte, 4);
+/** `bytes` (4 or 8) bytes of mask bits from byte `byte` of a row on; beyond its end zeros. */
+static inline uint64_t maskAt(const uint8_t* mask, long maskBytes, long byte, long bytes) {
+  uint64_t word = 0;
+  if (byte + bytes <= maskBytes) std::memcpy(&word, mask + byte, static_cast<size_t>(bytes));
   else
-    for (long i = 0; byte + i < maskBytes; i++) word |= static_cast<uint32_t>(mask[byte + i]) << (8 * i);
+    for (long i = 0; i < bytes && byte + i < maskBytes; i++) word |= static_cast<uint64_t>(mask[byte + i]) << (8 * i);
   return word;
 }
 
-/** Kept values before eight `i` of the 32 inputs: no count waits for the one before. */
-static inline long before(uint32_t kept, int i) { return __builtin_popcount(kept & ((1u << 8 * i) - 1)); }
+/** Byte i: ones in the bytes 0 … i. One multiplication counts for all eight. */
+static inline uint64_t countUpTo(uint64_t kept) {
+  uint64_t count = kept - (kept >> 1 & 0x5555555555555555);
+  count = (count & 0x3333333333333333) + (count >> 2 & 0x3333333333333333);
+  count = (count + (count >> 4)) & 0x0f0f0f0f0f0f0f0f;
+  return count * 0x0101010101010101;
+}
 
-static inline unsigned eightAt(uint32_t kept, int i) { return kept >> 8 * i & 255; }
+/** Eight bytes of a word by way of memory: a load takes one out, where shift and mask are two instructions. */
+struct EightBytes {
+  explicit EightBytes(uint64_t word) {
+    std::memcpy(bytes, &word, 8);
+    asm("" : "+m"(bytes));
+  }
+  uint8_t bytes[8];
+};
 
 static inline float sumOf(__m256 v) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

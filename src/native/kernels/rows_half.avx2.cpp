@@ -6,6 +6,9 @@ namespace spexpand::avx2 {
 
 namespace {
 
+/** Kept values before eight `i` of the 32 inputs: no count waits for the one before. */
+inline long before(uint32_t kept, int i) { return __builtin_popcount(kept & ((1u << 8 * i) - 1)); }
+
 template <bool isBf16>
 inline __m256 expand(const uint16_t* values, unsigned kept) {
   const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
@@ -19,9 +22,9 @@ inline void row(const Stack& stack, const uint8_t* mask, const uint16_t* values,
   __m256 sums[tokens][2];
   for (int t = 0; t < tokens; t++) sums[t][0] = sums[t][1] = _mm256_setzero_ps();
   for (long b = 0; b < stack.maskBytes; b += 4) {
-    const uint32_t kept = maskAt(mask, stack.maskBytes, b);
+    const auto kept = static_cast<uint32_t>(maskAt(mask, stack.maskBytes, b, 4));
     __m256 weights[4];
-    for (int i = 0; i < 4; i++) weights[i] = expand<isBf16>(values + before(kept, i), eightAt(kept, i));
+    for (int i = 0; i < 4; i++) weights[i] = expand<isBf16>(values + before(kept, i), (kept >> 8 * i & 255));
     values += __builtin_popcount(kept);
     prefetchAhead(values);
     if ((b & 63) == 0) prefetchAhead(mask + b);

@@ -11,12 +11,11 @@ namespace spexpand {
 
 namespace {
 
-// Weights of a task of panels.
-constexpr long kPanelTaskWeights = 1 << 17;
 // Work per call of the loop body: enough to hide its start, little enough to share evenly.
-constexpr long kLeastTaskBytes = 1 << 15;
+constexpr long kLeastTaskBytes = 1 << 13;
 constexpr long kMostTaskBytes = 1 << 18;
 constexpr long kTasksWanted = 32;
+constexpr long kPanelTasksWanted = 128;
 
 /** Rows of one expert for some of its tokens. */
 struct Task {
@@ -31,29 +30,24 @@ constexpr long kByRows = -1;
 
 long bytesPerValue2(ValueType type) { return type == ValueType::int8 ? 2 : type == ValueType::int4 ? 1 : 4; }
 
-/** Bytes of weights in the rows [from, to) of the stack, which belong to one expert. */
-long rowBytes(const Stack& stack, long from, long to) {
-  const long values = stack.rowEnd(to - 1) - stack.rowBegin(from);
-  return (to - from) * (stack.maskBytes + stack.groups * 2) + values * bytesPerValue2(stack.type) / 2;
+/**
+ * Rows of a task, whole sixteens: shares of equal size by the bytes of the whole expert. Row by row they differ, but to
+ * look at the offsets of every row beforehand costs more than that.
+ */
+long rowsOfTask(const Stack& stack, long begin) {
+  const long values = stack.rowEnd(begin + stack.outputs - 1) - stack.rowBegin(begin);
+  const long bytes = stack.outputs * (stack.maskBytes + stack.groups * 2) + values * bytesPerValue2(stack.type) / 2;
+  const long share = bytes / kTasksWanted;
+  const long wanted = share < kLeastTaskBytes ? kLeastTaskBytes : share > kMostTaskBytes ? kMostTaskBytes : share;
+  const long rows = (stack.outputs * wanted / bytes + 15) / 16 * 16;
+  return rows < 16 ? 16 : rows;
 }
 
-/** Whole panels. */
-long rowsOfPanelTask(const Stack& stack) {
-  const long rows = kPanelTaskWeights / stack.inputs / kPanelRows * kPanelRows;
-  return rows < kPanelRows ? kPanelRows : rows;
-}
-
-/** One past the last row of a task that begins with `from`: at least `bytes` of weights, whole sixteens of rows. */
-long endOfTask(const Stack& stack, long from, long end, long bytes) {
-  const auto endAfter = [&](long sixteens) { return from + sixteens * 16 < end ? from + sixteens * 16 : end; };
-  long low = 1;
-  long high = (end - from + 15) / 16;
-  while (low < high) {
-    const long middle = (low + high) / 2;
-    if (rowBytes(stack, from, endAfter(middle)) >= bytes) high = middle;
-    else low = middle + 1;
-  }
-  return endAfter(low);
+/** Rows of a task of panels, whole panels; `experts` of them share the work. */
+long rowsOfPanelTask(const Stack& stack, long experts) {
+  const long panels = (stack.outputs + kPanelRows - 1) / kPanelRows * experts / kPanelTasksWanted;
+  const long rows = panels * kPanelRows;
+  return rows < kPanelRows ? kPanelRows : rows < stack.outputs ? rows : stack.outputs;
 }
 
 /** Appends to `tasks`, or only counts when it is null. */
@@ -69,19 +63,15 @@ long makeTasks(const Stack& stack, const Groups& groups, long mostByRows, Task* 
     const long begin = groups.expert[g] * stack.outputs;
     const long end = begin + stack.outputs;
     if (tokens > mostByRows) {
-      const long rows = rowsOfPanelTask(stack);
+      const long rows = rowsOfPanelTask(stack, groups.count);
       for (long row = begin; row < end; row += rows) add({first, tokens, row, row + rows < end ? rows : end - row, g});
       continue;
     }
-    const long share = rowBytes(stack, begin, end) / kTasksWanted;
-    const long bytes = share < kLeastTaskBytes ? kLeastTaskBytes : share > kMostTaskBytes ? kMostTaskBytes : share;
+    const long rows = rowsOfTask(stack, begin);
     for (long token = 0; token < tokens; token += kFewTokens) {
       const long few = tokens - token < kFewTokens ? tokens - token : kFewTokens;
-      for (long row = begin; row < end;) {
-        const long next = endOfTask(stack, row, end, bytes);
-        add({first + token, few, row, next - row, kByRows});
-        row = next;
-      }
+      for (long row = begin; row < end; row += rows)
+        add({first + token, few, row, row + rows < end ? rows : end - row, kByRows});
     }
   }
   return count;
