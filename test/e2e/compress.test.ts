@@ -71,7 +71,7 @@ describe('compress()', () => {
     const options = { ...SMALL, out: at('changed') }
     await interrupted(options, 0)
     await expect(compress({ ...options, experts: 2 })).rejects.toMatchObject({
-      kind: 'integrity',
+      kind: 'usage',
       message: expect.stringMatching(/experts was 4, now 2/),
     })
     await expect(compress({ ...SMALL, out: at('mixture') })).rejects.toMatchObject({ kind: 'usage' })
@@ -92,6 +92,25 @@ describe('compress()', () => {
     // bf16 weights fit f16 exactly but for tiny ones, which lose bits far below the rest.
     expect(quality.kl).toBeLessThan(1e-6)
     expect(quality.topOneAgreement).toBeGreaterThan(0.999)
+  }, 300_000)
+
+  it('at sparsity 0 with whole numbers is the quantised dense model, better by GPTQ than by rounding', async () => {
+    const rest = {
+      tokens: 4096,
+      sequenceLength: 128,
+      threads: 2,
+      pattern: { kind: 'unstructured', sparsity: 0 },
+    } as const
+    const quality = async (name: string, options: Partial<CompressOptions>): Promise<number> => {
+      const result = await compress({ ...rest, ...options, out: at(name) })
+      expect(result.sparsity).toBe(0)
+      return (await evaluate({ ...EVAL, model: at(name) })).kl!
+    }
+    expect(await quality('dense-int8', { method: 'sparsegpt', values: 'int8' })).toBeLessThan(1e-3)
+    const gptq = await quality('dense-int4', { method: 'sparsegpt', values: 'int4' })
+    const nearest = await quality('nearest-int4', { method: 'magnitude', values: 'int4' })
+    expect(gptq).toBeLessThan(nearest)
+    expect(nearest).toBeLessThan(0.1)
   }, 300_000)
 
   it.each([{ values: 'bf16' }, { values: 'int8' }, { values: 'int4', groupSize: 32 }] as const)(
