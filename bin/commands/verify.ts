@@ -4,6 +4,7 @@ import type { Provider, VerifyOptions, VerifyResult } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { decimal, whole } from '../flags.ts'
 import { digits } from '../format.ts'
+import { addGriffinOption, griffinOption } from '../griffin-option.ts'
 import type { ModelFlags } from '../options.ts'
 import {
   addModelOptions,
@@ -21,6 +22,7 @@ import { verifyReport } from '../report/verify.ts'
 type Flags = ModelFlags & {
   readonly text?: readonly string[]
   readonly integrity?: boolean
+  readonly griffin?: string | true
   readonly dense?: string
   readonly provider?: Provider
   readonly threads?: number
@@ -39,6 +41,7 @@ Examples:
   $ spexpand verify demo-spexpand --integrity
   $ spexpand verify demo-spexpand
   $ spexpand verify smol-70 --dense ./SmolLM2 --provider spexpand --threads 2 --min-speedup 1.5 --max-kl 1.3
+  $ spexpand verify ./SmolLM2 --griffin 0.5 --threads 2
 
 A missed limit is exit code 7; the measurements are printed all the same.
 ${EXIT_CODES_HELP}`
@@ -54,6 +57,7 @@ export function addVerifyCommand(program: Command, context: Context): void {
       '--dense <folder>',
       'dense model to compare with (default: the source, where it is the embedded demo model)',
     )
+  addGriffinOption(command, 'also measure text and decoding')
   addTextOption(command, 'held-out text (default: the bundled evaluation text)')
   addProviderOption(command, 'spexpand where the native operators are there, else cpu')
   addThreadsOption(command)
@@ -81,13 +85,20 @@ const ABOVE_ZERO = { above: 0, example: '1.2' }
 const TWO = { min: 2, example: '256' }
 
 async function runVerify(model: string, flags: Flags, context: Context): Promise<void> {
-  const { json, quiet, ...same } = flags
+  const { json, quiet, griffin, ...same } = flags
   const text = textSource(flags.text)
   const library = await context.library()
   const view = progressView(context, { quiet: quiet ?? false })
   try {
     const result = await library.verify(
-      present<VerifyOptions>({ ...same, model, text, onProgress: view.onProgress, signal: context.signal }),
+      present<VerifyOptions>({
+        ...same,
+        griffin: griffinOption(griffin),
+        model,
+        text,
+        onProgress: view.onProgress,
+        signal: context.signal,
+      }),
     )
     view.stop()
     // Under --json the error and what was measured are one object, which main() prints.

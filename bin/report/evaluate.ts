@@ -1,6 +1,7 @@
 import type { EvaluateResult, Quality } from '../../src/index.ts'
 import { count, digits, duration, percent } from '../format.ts'
 import { table } from '../table.ts'
+import { griffinLines } from './griffin.ts'
 
 /** The result of `eval` as text: one row for all targets, one for each domain. */
 export function evaluateReport(result: EvaluateResult): string {
@@ -8,21 +9,6 @@ export function evaluateReport(result: EvaluateResult): string {
   const tail = [...griffinLines(result), `Computed by ${result.runtime} in ${duration(result.wallMs)}`]
   if (result.note !== undefined) tail.push(`Note: ${result.note}`)
   return `${head}\n\n${qualityTable(result)}\n\n${tail.join('\n')}\n`
-}
-
-/** What GRIFFIN left out, and what that costs. */
-function griffinLines({ griffin }: EvaluateResult): string[] {
-  if (!griffin) return []
-  const { densities, scores, promptTokens, all, copy } = griffin
-  const mean = densities.reduce((sum, density) => sum + density, 0) / densities.length
-  return [
-    `GRIFFIN: ${percent(mean)} of the neurons by ${scores}, chosen by the first ${count(promptTokens)} tokens of each window; ` +
-      'targets are those behind them',
-    `With all neurons: perplexity ${perplexityText(all.perplexity)}${all.kl === undefined ? '' : `, KL ${digits(all.kl, 3)}`}`,
-    `Copied tokens of ${count(copy.passages)} passages of ${count(copy.passageTokens)}: ${percent(copy.skipping.accuracy)}, with all ` +
-      `neurons ${percent(copy.all.accuracy)}`,
-    '',
-  ]
 }
 
 /** Perplexity, distance and agreement, all targets first and then by domain; '-' where no dense model was there. */

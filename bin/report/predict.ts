@@ -1,6 +1,7 @@
 import type { PredictResult, Quality } from '../../src/index.ts'
 import { count, digits, percent } from '../format.ts'
 import { table } from '../table.ts'
+import { speedTable } from './griffin.ts'
 
 /** The result of `predict --griffin` as text: quality by density, then the layers. */
 export function predictReport({ griffin, file, page, amended, speed }: PredictResult): string {
@@ -23,7 +24,7 @@ export function predictReport({ griffin, file, page, amended, speed }: PredictRe
       `Schedule within ${digits(klBudget, 3)} nats: perplexity ${digits(quality.perplexity, 4)}, KL ${digits(quality.kl!, 3)}${back}`,
     )
   }
-  if (speed) parts.push(speedTable(speed))
+  if (speed) parts.push(speedSection(speed))
   if (amended !== undefined) parts.push(`Amended ${amended}: spexpand.json, model.onnx, weight files, ${page}`)
   else if (file !== undefined) parts.push(`Wrote ${file} and ${page}`)
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`
@@ -65,27 +66,13 @@ function qualityRow(name: string, density: number, quality: Quality): string[] {
   ]
 }
 
-function speedTable({ threads, rounds, nativeMissing, rows }: NonNullable<PredictResult['speed']>): string {
-  const lines = rows.flatMap(({ density, ff, model }) =>
-    (
-      [
-        ['FF layers', ff],
-        ['model', model],
-      ] as const
-    ).map(([name, { dense, gathered, native }]) => [
-      name,
-      percent(density),
-      digits(dense.medianMs, 3),
-      digits(gathered.medianMs, 3),
-      `${digits(dense.medianMs / gathered.medianMs, 3)}x`,
-      native ? digits(native.medianMs, 3) : '-',
-      native ? `${digits(dense.medianMs / native.medianMs, 3)}x` : '-',
-    ]),
-  )
-  const columns = ['density', 'all ms', 'gathered ms', '', 'native ms', ''].map((title) => ({ title }))
+function speedSection({ threads, rounds, nativeMissing, rows }: NonNullable<PredictResult['speed']>): string {
   const head = `Speed of one token on ${threads} thread${threads === 1 ? '' : 's'}, medians of ${rounds} in turns`
-  const note = nativeMissing === undefined ? '' : `\nNot measured: ${nativeMissing}`
-  return `${head}:\n${table([{ title: '', align: 'left' }, ...columns], lines)}${note}`
+  const lines = rows.flatMap(({ density, ff, model }) => [
+    { cells: ['FF layers', percent(density)], sides: ff },
+    { cells: ['model', percent(density)], sides: model },
+  ])
+  return `${head}:\n${speedTable(lines)}${nativeMissing === undefined ? '' : `\nNot measured: ${nativeMissing}`}`
 }
 
 function layerTable({ flocking, densities }: PredictResult['griffin']): string {

@@ -2,6 +2,7 @@ import type { VerifyResult } from '../../src/index.ts'
 import { bytes, count, digits, duration, percent } from '../format.ts'
 import type { Column } from '../table.ts'
 import { table } from '../table.ts'
+import { griffinSection } from './griffin.ts'
 
 type Run = NonNullable<VerifyResult['run']>
 type Comparison = Run['speed']['ff']['oneToken']
@@ -12,6 +13,7 @@ export function verifyReport(result: VerifyResult): string {
   const sections = [
     integritySection(result),
     ...(run ? [paritySection(run), qualitySection(run), speedSection(run), bytesSection(run)] : []),
+    griffinSection(result),
     gateSection(result),
     `Time: ${duration(result.wallMs)}`,
   ]
@@ -19,6 +21,7 @@ export function verifyReport(result: VerifyResult): string {
 }
 
 function integritySection({ model, integrity }: VerifyResult): string {
+  if (!integrity) return `${model}: a dense model`
   const { files, bytes: size, externalTensors, matrices, experts, weights, nonZero } = integrity
   return [
     `${model}: intact`,

@@ -81,7 +81,7 @@ describe.each(['shared', 'split'] as const)('compress() with experts by layer, %
 
   it('is verified, evaluated and inspected', async () => {
     const verified = await verify({ model: at(router), integrity: true })
-    expect(verified.integrity.experts).toBe(3 * (1 + 3 + 2 * (layers - 2)))
+    expect(verified.integrity!.experts).toBe(3 * (1 + 3 + 2 * (layers - 2)))
     const quality = await evaluate({ model: at(router), windows: 4, sequenceLength: 128, threads: 2 })
     expect(quality.perplexity).toBeLessThan(3 * quality.densePerplexity!)
     const inspected = inspect(at(router))

@@ -5,7 +5,9 @@ import { encodeModel } from '../../formats/onnx/encode.ts'
 import type { Model, ValueInfo } from '../../formats/onnx/types.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import { openModel } from '../../model/open.ts'
+import { createRng } from '../../linalg/rng.ts'
 import { keptNeurons } from '../../predict/griffin.ts'
+import { selectNeurons } from '../../predict/select.ts'
 import { nativeStatus } from '../../runtime/native.ts'
 import type { Session, Tensor } from '../../runtime/session.ts'
 import { createSession } from '../../runtime/session.ts'
@@ -56,8 +58,7 @@ export async function measureGriffinSpeed(
 ): Promise<GriffinSpeed> {
   const { threads = availableParallelism(), rounds = 21 } = options
   const model = openModel(options.model ?? demoModelFolder())
-  const status = nativeStatus()
-  const isNative = status.found && status.operatorsPath !== undefined
+  const isNative = hasNative()
   try {
     const densities =
       options.densities ?? [...new Set(report.quality.map(({ density }) => density))].sort((a, b) => b - a)
@@ -71,11 +72,43 @@ export async function measureGriffinSpeed(
       rows.push({ density, ff: await ffSides(parts), model: await modelSides(parts) })
     }
     const promptTokens = PROMPT_IDS.length
-    const missing = isNative ? {} : { nativeMissing: 'the native operators are not built: npm run build:native' }
+    const missing = isNative ? {} : { nativeMissing: NATIVE_MISSING }
     return { threads, rounds, promptTokens, ...missing, rows }
   } finally {
     model.close()
   }
+}
+
+/** One row for sets of k neurons a layer, spread at random as those of a prompt are: which they are takes no time. */
+export async function measureSides(
+  folder: string,
+  densities: readonly number[],
+  options: { readonly threads: number; readonly rounds: number },
+): Promise<{ readonly ff: SpeedSides; readonly model: SpeedSides; readonly nativeMissing?: string }> {
+  const model = openModel(folder)
+  const isNative = hasNative()
+  try {
+    const { uniform } = createRng(0)
+    const sets = densities.map((density) => {
+      const scores = Float64Array.from({ length: model.config.ff }, uniform)
+      return selectNeurons(scores, keptNeurons(scores.length, density))
+    })
+    const parts = { model, sets, isNative, ...options }
+    return {
+      ff: await ffSides(parts),
+      model: await modelSides(parts),
+      ...(isNative ? {} : { nativeMissing: NATIVE_MISSING }),
+    }
+  } finally {
+    model.close()
+  }
+}
+
+const NATIVE_MISSING = 'the native operators are not built: npm run build:native'
+
+function hasNative(): boolean {
+  const status = nativeStatus()
+  return status.found && status.operatorsPath !== undefined
 }
 
 type Parts = {

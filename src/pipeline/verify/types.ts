@@ -12,11 +12,15 @@ import type { FfSpeed } from '../../verify/speed-ff.ts'
 import type { ModelSpeed } from '../../verify/speed-model.ts'
 import type { ExpertCount } from '../../verify/structure.ts'
 import type { TokenBytes } from '../../verify/bytes.ts'
-import type { Progress, Quality, TextSource } from '../types.ts'
+import type { GriffinOption } from '../predict/griffin-option.ts'
+import type { SpeedSides } from '../predict/griffin-speed.ts'
+import type { EvaluateResult, Progress, Quality, TextSource } from '../types.ts'
 
 export type VerifyOptions = {
-  /** Artifact folder. */
+  /** Artifact folder; with `griffin` also a dense model folder. */
   readonly model: string
+  /** Also measure decoding with the FF neurons that prompts select. @default not */
+  readonly griffin?: GriffinOption
   /** Check the files only; nothing is run. @default false */
   readonly integrity?: boolean
   /** Held-out text. @default the bundled evaluation text */
@@ -59,12 +63,28 @@ export type IntegrityReport = ExpertCount & {
 
 export type VerifyResult = {
   readonly model: string
-  readonly integrity: IntegrityReport
+  /** Absent for a dense model. */
+  readonly integrity?: IntegrityReport
+  /** With `griffin` only. */
+  readonly griffin?: GriffinVerification
   /** Absent when only the integrity was asked for. */
   readonly run?: RunReport
   readonly gates: readonly Gate[]
   readonly passed: boolean
   readonly wallMs: number
+}
+
+export type GriffinVerification = {
+  readonly quality: EvaluateResult
+  /** One token of a dense model: the FF layers and the whole model, all neurons against those selected in turns. */
+  readonly speed?: {
+    readonly threads: number
+    readonly rounds: number
+    readonly ff: SpeedSides
+    readonly model: SpeedSides
+  }
+  /** Why something was not timed. */
+  readonly speedNote?: string
 }
 
 export type RunReport = {

@@ -6,7 +6,7 @@ import type { ProviderProbe } from '../../runtime/probe.ts'
 import { probeProviders } from '../../runtime/probe.ts'
 import type { Provider } from '../../runtime/session.ts'
 import type { Artifact } from '../../verify/artifact.ts'
-import { checkIntegrity, openArtifact } from '../../verify/artifact.ts'
+import { checkIntegrity, isArtifact, openArtifact } from '../../verify/artifact.ts'
 import { checkDecoding } from '../../verify/decode-parity.ts'
 import { evaluateGraph } from '../../verify/evaluate.ts'
 import type { FfLayer } from '../../verify/ff-layers.ts'
@@ -20,6 +20,7 @@ import type { DecoderSource } from '../open-decoder.ts'
 import { openDecoder, runtimeName } from '../open-decoder.ts'
 import { stopwatch } from '../stopwatch.ts'
 import { evaluationText } from '../text.ts'
+import { checkGriffin, verifyDenseGriffin } from './griffin.ts'
 import { speedReport } from './speed.ts'
 import type {
   Gate,
@@ -49,6 +50,7 @@ const PARITY_KL_QUANTISED = 2e-2
  * provider asked for is not there, UsageError for a gate that needs a dense model where there is none.
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+  if (options.griffin && !isArtifact(options.model)) return verifyDenseGriffin(options, options.griffin)
   const watch = stopwatch()
   const artifact = openArtifact(options.model)
   const tell = teller(options)
@@ -63,10 +65,12 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       providers === undefined
         ? { run: undefined, gates: [] }
         : await runReport({ options, artifact, source, layers, store }, providers, tell)
+    const griffin = run && options.griffin ? await checkGriffin(options, options.griffin, false) : undefined
     return {
       model: options.model,
       integrity,
       ...(run ? { run } : {}),
+      ...(griffin ? { griffin } : {}),
       gates,
       passed: gates.every(({ passed }) => passed),
       wallMs: watch.totalMs(),
