@@ -50,7 +50,7 @@ function neurons(
   if (model.config.biases.includes(role))
     operands.push(b.node(at, 'Unsqueeze', [weight(b, source, role, layer, 'bias'), b.ints(1)]))
   return b.node(at, 'Gemm', operands, {
-    transA: { type: 'int', i: Number(model.isTransposed(role)) },
+    ...(model.isTransposed(role) ? { transA: { type: 'int', i: 1 } } : {}),
     transB: { type: 'int', i: Number(transposed) },
   })
 }
