@@ -1,13 +1,15 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { writeSafetensors } from '../../../src/formats/safetensors/writer.ts'
 import { openModel } from '../../../src/model/open.ts'
+import { compress } from '../../../src/pipeline/compress.ts'
 import { exportHfDense } from '../../../src/pipeline/convert/hf-dense.ts'
 import { forward } from '../../../src/pipeline/forward.ts'
 import { createSession } from '../../../src/runtime/session.ts'
 import { maxDifference, runDecoder } from '../../fixtures/decoder.ts'
+import { addLetters } from '../../fixtures/letters.ts'
 import { randomArtifact } from '../../fixtures/randomArtifact.ts'
 
 const parents: string[] = []
@@ -19,7 +21,7 @@ function folder(): string {
   return made
 }
 
-const ids = Array.from({ length: 20 }, (_, i) => (i * 37) % 250)
+const ids = Array.from({ length: 20 }, (_, i) => (i * 37) % 90)
 
 describe('exportHfDense()', () => {
   it.each([
@@ -47,6 +49,31 @@ describe('exportHfDense()', () => {
     await session.release()
     opened.close()
   })
+
+  // Fused, transposed and grouped matrices, biases, FF layers without a gate.
+  it.each(['phi3', 'gpt2', 'opt', 'gpt_neox', 'gemma2', 'falcon'])(
+    '%s: the same after a real compression',
+    async (name) => {
+      const parent = folder()
+      const model = join(parent, name)
+      cpSync(join(import.meta.dirname, '../../golden/models', name), model, { recursive: true })
+      const text = { paths: [addLetters(model, { characters: 600 })] }
+      const out = join(parent, 'artifact')
+      await compress({ model, text, out, experts: 1, tokens: 256, sequenceLength: 16, threads: 1, native: false })
+      const hf = join(parent, 'hf')
+      exportHfDense({ artifact: out, out: hf })
+      const [opened, source] = [openModel(hf), openModel(model)]
+      expect([...opened.weights.tensors.keys()].sort()).toEqual([...source.weights.tensors.keys()].sort())
+      const session = await createSession(join(out, 'model.onnx'), { threads: 1 })
+      const expected = await runDecoder(session, opened.config, { ids: BigInt64Array.from(ids, BigInt), batch: 1 })
+      const { logits } = await forward(opened, { data: [ids], B: 1, T: ids.length }, { threads: 1 })
+      expect(maxDifference(logits, expected.logits)).toBeLessThan(1e-4)
+      await session.release()
+      opened.close()
+      source.close()
+    },
+    60_000,
+  )
 
   it('rounds to the type asked for, and asks loaders to compute in it', () => {
     const parent = folder()
