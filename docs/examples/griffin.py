@@ -1,20 +1,25 @@
-"""GRIFFIN (arXiv 2404.01365) on a dense Llama folder, with numpy alone: greedy continuation of a prompt.
+"""GRIFFIN (arXiv 2404.01365) with numpy alone, on a dense Llama folder or on an artifact made from one (values f16 or bf16): greedy
+continuation of a prompt.
 
   python griffin.py MODEL --ids 12 7 431 --new 16 [--density 0.5 | --griffin griffin.json]
 
-Prints the new token ids, those of `spexpand generate MODEL --griffin … --json` for the same prompt. Weights F32, F16 or BF16 in
-one model.safetensors. Written to be read: every step recomputes the whole text.
+Densities of an artifact that `spexpand predict --griffin` has amended are read from `spexpand.griffin` in the metadata of its weight
+file. Prints the new token ids, those of `spexpand generate MODEL --griffin … --json` for the same prompt. Weights in one
+model.safetensors. Written to be read: every step recomputes the whole text.
 """
 import argparse, json, struct
 from pathlib import Path
 import numpy as np
 
 
+TYPES = {'F32': np.float32, 'F16': np.float16, 'U8': np.uint8, 'I64': np.int64, 'I32': np.int32}
+
+
 def read_safetensors(path):
     data = path.read_bytes()
     size = struct.unpack('<Q', data[:8])[0]
     header = json.loads(data[8:8 + size])
-    header.pop('__metadata__', None)
+    metadata = header.pop('__metadata__', {})
     out = {}
     for name, info in header.items():
         start, end = (8 + size + offset for offset in info['data_offsets'])
@@ -22,9 +27,11 @@ def read_safetensors(path):
         if info['dtype'] == 'BF16':
             values = (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
         else:
-            values = np.frombuffer(raw, {'F32': np.float32, 'F16': np.float16}[info['dtype']]).astype(np.float32)
+            values = np.frombuffer(raw, TYPES[info['dtype']])
+        if info['dtype'] == 'F16':
+            values = values.astype(np.float32)
         out[name] = values.reshape(info['shape'])
-    return out
+    return out, metadata
 
 
 def norm(x, weight, eps):
@@ -43,8 +50,40 @@ def rotate(x, theta):
 class Model:
     def __init__(self, folder):
         self.config = json.loads((folder / 'config.json').read_text())
-        self.w = read_safetensors(folder / 'model.safetensors')
+        self.w, self.metadata = read_safetensors(folder / 'model.safetensors')
         self.layers = self.config['num_hidden_layers']
+        self.decoded = {}
+
+    def matrices(self, name):
+        """The matrix (out, in) of a dense model, or those of all experts."""
+        w = self.w
+        if f'{name}.weight' in w:
+            return [w[f'{name}.weight']]
+        if name not in self.decoded:
+            base, inputs = f'{name}.experts', self.config['intermediate_size' if 'down' in name else 'hidden_size']
+            assert f'{base}.scales' not in w, 'values int8 and int4 are not read here'
+            kept = np.unpackbits(w[f'{base}.mask'], axis=-1, bitorder='little')[..., :inputs].astype(bool)
+            dense = np.zeros(kept.shape, np.float32)
+            dense[kept] = w[f'{base}.values'][1:]  # experts, rows, inputs in order; the first value is the 0 in front
+            self.decoded[name] = list(dense)
+        return self.decoded[name]
+
+    def experts(self, router, x):
+        """The expert of every token; 0 where there is no router."""
+        if f'{router}.weight' not in self.w:
+            return np.zeros(len(x), int)
+        return (x @ self.w[f'{router}.weight'].T + self.w[f'{router}.bias']).argmax(1)
+
+    def product(self, name, x, experts):
+        matrices = self.matrices(name)
+        y = np.empty((len(x), len(matrices[0])), np.float32)
+        for e in set(experts.tolist()):
+            y[experts == e] = x[experts == e] @ matrices[e].T
+        return y
+
+    def norms(self, name, axis):
+        """L2 norms of rows (1) or columns (0), over all experts."""
+        return np.sqrt(sum((matrix ** 2).sum(axis) for matrix in self.matrices(name)))
 
     def attention(self, p, x):
         c, w = self.config, self.w
@@ -68,9 +107,12 @@ class Model:
             p = f'model.layers.{layer}'
             h = h + self.attention(p, norm(h, w[f'{p}.input_layernorm.weight'], eps))
             x = norm(h, w[f'{p}.post_attention_layernorm.weight'], eps)
-            gate = x @ w[f'{p}.mlp.gate_proj.weight'].T
-            z = gate / (1 + np.exp(-gate)) * (x @ w[f'{p}.mlp.up_proj.weight'].T)
-            h = h + on_ff(layer, z) @ w[f'{p}.mlp.down_proj.weight'].T
+            experts = self.experts(f'{p}.mlp.router', x)
+            gate = self.product(f'{p}.mlp.gate_proj', x, experts)
+            z = on_ff(layer, gate / (1 + np.exp(-gate)) * self.product(f'{p}.mlp.up_proj', x, experts))
+            if f'{p}.mlp.down_proj.router.weight' in w:
+                experts = self.experts(f'{p}.mlp.down_proj.router', z)
+            h = h + self.product(f'{p}.mlp.down_proj', z, experts)
         head = w.get('lm_head.weight', w['model.embed_tokens.weight'])
         return norm(h[-1], w['model.norm.weight'], eps) @ head.T
 
@@ -80,9 +122,9 @@ def select(model, layer, z, density, scores):
     s = np.linalg.norm(z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-30), axis=0)
     p = f'model.layers.{layer}.mlp'
     if scores == 'statistic-down':
-        s = s * np.linalg.norm(model.w[f'{p}.down_proj.weight'], axis=0)
+        s = s * model.norms(f'{p}.down_proj', 0)
     elif scores == 'magnitude':
-        s = np.linalg.norm(model.w[f'{p}.gate_proj.weight'], axis=1) * np.linalg.norm(model.w[f'{p}.up_proj.weight'], axis=1)
+        s = model.norms(f'{p}.gate_proj', 1) * model.norms(f'{p}.up_proj', 1)
     keep = np.zeros(len(s), np.float32)
     keep[np.argsort(-s, kind='stable')[:max(1, int(len(s) * density + 1e-9))]] = 1
     return keep
@@ -93,13 +135,14 @@ def main():
     parser.add_argument('model', type=Path)
     parser.add_argument('--ids', type=int, nargs='+', required=True)
     parser.add_argument('--new', type=int, default=16)
-    parser.add_argument('--density', type=float, default=0.5)
+    parser.add_argument('--density', type=float)
     parser.add_argument('--griffin', type=Path, help='griffin.json of spexpand predict')
     a = parser.parse_args()
     model = Model(a.model)
-    densities, scores = [a.density] * model.layers, 'statistic'
-    if a.griffin:
-        metadata = json.loads(a.griffin.read_text())
+    densities, scores = [a.density or 0.5] * model.layers, 'statistic'
+    written = a.griffin.read_text() if a.griffin else model.metadata.get('spexpand.griffin')
+    if written and a.density is None:
+        metadata = json.loads(written)
         assert metadata['formatVersion'] == 1, 'a later version of griffin.json'
         densities, scores = metadata['densities'], metadata['scores']
     prompt, kept = len(a.ids), {}

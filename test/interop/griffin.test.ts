@@ -8,6 +8,7 @@ import { demoModelFolder } from '../../calibration/bundled.ts'
 import { openTokenizer } from '../../src/model/tokenizer.ts'
 import { generate } from '../../src/pipeline/generate.ts'
 import { predict } from '../../src/pipeline/predict/predict.ts'
+import { randomArtifact } from '../fixtures/randomArtifact.ts'
 
 /** A python with numpy; CI sets it. */
 const PYTHON = process.env['SPEXPAND_PYTHON']
@@ -35,6 +36,26 @@ it.skipIf(!PYTHON)(
       expect(JSON.parse(printed.toString())).toEqual(result.ids)
     } finally {
       rmSync(folder, { recursive: true })
+    }
+  },
+)
+
+it.skipIf(!PYTHON)(
+  'docs/examples/griffin.py reads the metadata of an artifact and gives the tokens of generate()',
+  { timeout: 240_000 },
+  async () => {
+    const { folder } = randomArtifact({ model: demoModelFolder(), experts: 3, sparsity: 0.4 })
+    try {
+      const small = { windows: 2, sequenceLength: 16, threads: 1, provider: 'cpu' } as const
+      await predict({ ...small, model: folder, density: 0.3, scores: 'statistic-down' })
+      const prompt = 'Call me Ishmael. Some years ago'
+      const result = await generate({ model: folder, prompt, griffin: 'auto', maxNewTokens: 6, threads: 1 })
+      expect(result.griffin).toMatchObject({ from: 'artifact', scores: 'statistic-down' })
+      const ids = [...openTokenizer(folder).encodePrompt(prompt)].map(String)
+      const printed = execFileSync(PYTHON!, [SCRIPT, folder, '--new', '6', '--ids', ...ids])
+      expect(JSON.parse(printed.toString())).toEqual(result.ids)
+    } finally {
+      rmSync(join(folder, '..'), { recursive: true })
     }
   },
 )
