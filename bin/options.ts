@@ -12,7 +12,11 @@ const METHODS = ['sparse-expansion', 'sparsegpt', 'wanda', 'magnitude'] as const
 export const MODEL = 'model folder in Hugging Face layout, .gguf file, or owner/name of the hub'
 
 /** Flags of every command that takes a model. */
-export type ModelFlags = { readonly revision?: string; readonly offline?: boolean }
+export type ModelFlags = {
+  readonly revision?: string
+  readonly offline?: boolean
+  readonly chatTemplate?: boolean
+}
 
 /** Flags that `compress` and `plan` share, as commander hands them over. */
 export type CompressionFlags = ModelFlags & {
@@ -157,7 +161,9 @@ export function addRefineOption(command: Command, otherwise: string): Command {
 }
 
 export function addTextOption(command: Command, what: string): Command {
-  return command.option('--text <file>', `${what}; .txt or .jsonl, - for standard input; repeat for more`, repeated)
+  return command
+    .option('--text <file>', `${what}; .txt or .jsonl, - for standard input; repeat for more`, repeated)
+    .option('--chat-template', 'JSON lines with "messages" become text by the chat template of the model')
 }
 
 /** --revision and --offline, for models of the hub. */

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { basename, extname } from 'node:path'
 import { FormatError, UsageError } from '../src/errors.ts'
+import type { RenderChat } from './jsonl.ts'
 import { readJsonLines } from './jsonl.ts'
 import type { ByteStream } from './lines.ts'
 import { firstLine, prepend } from './lines.ts'
@@ -18,6 +19,8 @@ export type Document = {
 export type CorpusOptions = {
   /** What the path '-' reads. @default process.stdin */
   readonly stdin?: ByteStream
+  /** Text of an object with `messages`, by a chat template; throws Error with its reason. @default such lines are refused */
+  readonly renderChat?: RenderChat
 }
 
 /** Extensions of JSON lines; every other file is one document of plain text. */
@@ -25,7 +28,7 @@ const JSONL = new Set(['.jsonl', '.ndjson'])
 
 /**
  * The documents of some files in order, one at a time: only what is asked for is read, so a text may be larger than memory.
- * Files ending in .jsonl or .ndjson hold a JSON object a line with `text` and optionally `domain`; other files are one
+ * Files ending in .jsonl or .ndjson hold a JSON object a line with `text` (or `messages`) and optionally `domain`; other files are one
  * document of plain text. '-' is standard input, JSON lines when its first line is a JSON object. Without a `domain` it is
  * the name of the file without its extension. Documents of white space only are left out by the windows, not here.
  *
@@ -48,18 +51,23 @@ export async function* readDocuments(paths: readonly string[], options: CorpusOp
   }
 }
 
-async function* documentsOf(path: string, { stdin = process.stdin }: CorpusOptions): AsyncGenerator<Document> {
+async function* documentsOf(
+  path: string,
+  { stdin = process.stdin, renderChat }: CorpusOptions,
+): AsyncGenerator<Document> {
   if (path === '-') {
     const name = 'standard input'
     const { line, rest } = await firstLine(stdin)
     const bytes = prepend(line, rest)
-    yield* isJsonObject(line) ? readJsonLines(bytes, name, 'stdin') : readPlainText(bytes, name, 'stdin')
+    yield* isJsonObject(line) ? readJsonLines(bytes, name, 'stdin', renderChat) : readPlainText(bytes, name, 'stdin')
     return
   }
   const extension = extname(path)
   const domain = basename(path, extension)
   const bytes = fileBytes(path)
-  yield* JSONL.has(extension.toLowerCase()) ? readJsonLines(bytes, path, domain) : readPlainText(bytes, path, domain)
+  yield* JSONL.has(extension.toLowerCase())
+    ? readJsonLines(bytes, path, domain, renderChat)
+    : readPlainText(bytes, path, domain)
 }
 
 /** The bytes of a file; what the system says about it becomes a FormatError. */

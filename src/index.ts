@@ -27,7 +27,9 @@ export {
   predictHireFiles,
   verify,
 } from './pipeline/any-model.ts'
-export type { AnyModel } from './pipeline/any-model.ts'
+export type { AnyModel, ChatOption } from './pipeline/any-model.ts'
+export { openChatTemplate } from './pipeline/chat.ts'
+export type { ChatMessage, ChatTemplate, Conversation } from './pipeline/chat.ts'
 export { localModel } from './pipeline/local-model.ts'
 export type { LocalModelOptions, ModelSource } from './pipeline/local-model.ts'
 export { calibrate } from './pipeline/calibrate.ts'

@@ -3,17 +3,19 @@ import type { Command } from 'commander'
 import type { CompressOptions, CompressResult, EvaluateOptions, EvaluateResult, TextSource } from '../../src/index.ts'
 import type { Context, Library } from '../context.ts'
 import { repeated } from '../flags.ts'
-import type { CompressionFlags } from '../options.ts'
+import type { CompressionFlags, ModelFlags } from '../options.ts'
 import { addCompressionOptions, addOutputOptions, compressionOptions, MODEL, present, textSource } from '../options.ts'
 import type { ProgressView } from '../progress.ts'
 import { progressView } from '../progress.ts'
 import { compressReport, evalCommand } from '../report/compress.ts'
+import { entangleReport } from '../report/entangle.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 
 type Flags = CompressionFlags & {
   readonly out?: string
   readonly eval: boolean
   readonly evalText?: readonly string[]
+  readonly report?: string
   readonly json?: boolean
   readonly quiet?: boolean
 }
@@ -41,13 +43,14 @@ export function addCompressCommand(program: Command, context: Context): void {
   addCompressionOptions(command)
     .option('--eval-text <file>', 'text to measure on afterwards when --text is given; repeat for more', repeated)
     .option('--no-eval', 'do not measure the artifact afterwards')
+    .option('--report <folder>', 'write the entanglement report of the artifact there, as spexpand entangle does')
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((model: string | undefined, flags: Flags) => runCompress(model, flags, context))
 }
 
 async function runCompress(model: string | undefined, flags: Flags, context: Context): Promise<void> {
-  const { json, quiet, out = defaultOut(model), eval: wanted, evalText, ...compression } = flags
+  const { json, quiet, out = defaultOut(model), eval: wanted, evalText, report, ...compression } = flags
   const options = compressionOptions(model, compression)
   const evalSource = textSource(evalText, flags.text)
   const skipped = whyNoEvaluation(wanted, flags)
@@ -56,11 +59,19 @@ async function runCompress(model: string | undefined, flags: Flags, context: Con
   const ports = { onProgress: view.onProgress, signal: context.signal }
   try {
     const result = await library.compress({ ...options, out, ...ports })
-    const evaluation = { ...evaluateOptions(model, result, evalSource, options), ...ports }
+    const evaluation = { ...evaluateOptions(model, result, evalSource, compression, options), ...ports }
     const quality = skipped === undefined ? await measure(library, evaluation, view, context) : undefined
+    const { text, threads, memoryBytes, native } = options
+    const measured = { model: out, dense: model, text, threads, memoryBytes, native, out: report, ...ports }
+    const entanglement =
+      report === undefined
+        ? undefined
+        : await library.entangleFiles(present<Parameters<Library['entangleFiles']>[0]>(measured))
     view.stop()
     context.stdout.write(
-      json ? resultJson(result, quality, skipped) : compressReport(result, options, quality, skipped),
+      json
+        ? resultJson(result, quality, skipped, entanglement?.files)
+        : compressReport(result, options, quality, skipped) + (entanglement ? `\n${entangleReport(entanglement)}` : ''),
     )
   } finally {
     view.stop()
@@ -101,12 +112,20 @@ function evaluateOptions(
   model: string | undefined,
   { out }: CompressResult,
   text: TextSource | undefined,
+  { revision, offline, chatTemplate }: ModelFlags,
   { threads, sequenceLength }: Omit<CompressOptions, 'out'>,
 ): EvaluateOptions {
-  return present<EvaluateOptions>({ model: out, dense: model, text, threads, sequenceLength })
+  const same = { threads, sequenceLength, revision, offline, ...(text ? { chatTemplate } : {}) }
+  return present<EvaluateOptions>({ ...same, model: out, dense: model, text })
 }
 
-function resultJson(result: CompressResult, quality: EvaluateResult | undefined, skipped: string | undefined): string {
+function resultJson(
+  result: CompressResult,
+  quality: EvaluateResult | undefined,
+  skipped: string | undefined,
+  report: readonly string[] = [],
+): string {
   const evaluation = quality ? { evaluation: quality } : { evaluation: null, evaluationSkipped: skipped }
-  return `${JSON.stringify({ ...result, ...evaluation }, null, 2)}\n`
+  const files = report.length > 0 ? { report } : {}
+  return `${JSON.stringify({ ...result, ...evaluation, ...files }, null, 2)}\n`
 }

@@ -11,12 +11,12 @@ Examples:
   $ spexpand inspect ./SmolLM2/model.safetensors --json
 ${EXIT_CODES_HELP}`
 
-/** `inspect`: what is in an artifact, a model folder, a safetensors or an ONNX file. */
+/** `inspect`: what is in an artifact, a model folder, a safetensors, GGUF or ONNX file. */
 export function addInspectCommand(program: Command, context: Context): void {
   const command = program
     .command('inspect')
-    .description('say what is in an artifact, a model folder, a safetensors or an ONNX file')
-    .argument('<path>', 'artifact or model folder, .safetensors or .onnx file')
+    .description('say what is in an artifact, a model folder, a safetensors, GGUF or ONNX file')
+    .argument('<path>', 'artifact or model folder, .safetensors, .gguf or .onnx file')
   addOutputOptions(command)
     .addHelpText('after', HELP)
     .action((path: string, flags: { readonly json?: boolean }) => runInspect(path, flags, context))

@@ -54,7 +54,12 @@ export function openChatTemplate(folder: string): ChatTemplate {
 
 /** What templates may call. The library's own set cannot be changed, and its date is today's. */
 const GLOBALS: Readonly<Record<string, unknown>> = {
-  ...{ true: true, false: false, none: null, True: true, False: false, None: null },
+  true: true,
+  false: false,
+  none: null,
+  True: true,
+  False: false,
+  None: null,
   raise_exception: (message: string): never => {
     throw new Error(message)
   },

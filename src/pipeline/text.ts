@@ -1,9 +1,11 @@
 import { calibrationCorpus, evaluationCorpus } from '../../calibration/bundled.ts'
+import type { CorpusOptions } from '../../calibration/corpus.ts'
 import type { Windows } from '../../calibration/windows.ts'
 import { readCalibrationWindows, readEvaluationWindows } from '../../calibration/windows.ts'
 import { UsageError } from '../errors.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { openTokenizer } from '../model/tokenizer.ts'
+import { openChatTemplate } from './chat.ts'
 import type { TextSource } from './types.ts'
 
 /** Calibration windows of the given text, or of the bundled one. */
@@ -22,6 +24,7 @@ export function calibrationText(
   assertPositions(model, sequenceLength)
   const { encode, separatorId } = openTokenizer(model.folder)
   return readCalibrationWindows(options.text?.paths ?? [calibrationCorpus()], {
+    ...chatOptions(model.folder, options.text),
     tokens,
     sequenceLength,
     seed,
@@ -39,11 +42,16 @@ export function evaluationText(
   const { windows, sequenceLength } = options
   const { encode, separatorId } = openTokenizer(folder)
   return readEvaluationWindows(options.text?.paths ?? [evaluationCorpus()], {
+    ...chatOptions(folder, options.text),
     windows,
     sequenceLength,
     encode,
     separatorId,
   })
+}
+
+function chatOptions(folder: string, text: TextSource | undefined): Pick<CorpusOptions, 'renderChat'> {
+  return text?.chatTemplate ? { renderChat: openChatTemplate(folder).render } : {}
 }
 
 function assertPositions({ config, folder }: Pick<OpenedModel, 'folder' | 'config'>, sequenceLength: number): void {

@@ -40,7 +40,11 @@ export type Progress = {
 }
 
 /** Where text comes from: files or '-' (standard input); plain text, or JSON lines with `text` and optional `domain`. */
-export type TextSource = { readonly paths: readonly string[] }
+export type TextSource = {
+  readonly paths: readonly string[]
+  /** Lines with `messages` become text by the model's chat template. @default false: they are refused */
+  readonly chatTemplate?: boolean
+}
 
 export type CompressOptions = {
   /** Model folder in Hugging Face layout. @default the embedded demo model */

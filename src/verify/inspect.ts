@@ -9,6 +9,8 @@ import { openModel } from '../model/open.ts'
 import { isArtifact, openArtifact, readGraph, readGraphFile } from './artifact.ts'
 import type { GraphSummary } from './inspect-graph.ts'
 import { summarizeGraph } from './inspect-graph.ts'
+import type { GgufSummary } from './inspect-gguf.ts'
+import { inspectGguf } from './inspect-gguf.ts'
 import type { ArtifactManifest } from './manifest.ts'
 
 /** What is in a folder or file, by its kind. */
@@ -27,6 +29,7 @@ export type InspectResult =
       readonly weights: WeightsSummary
       readonly tensors: readonly TensorSummary[]
     }
+  | GgufSummary
   | { readonly kind: 'onnx'; readonly path: string; readonly graph: GraphSummary }
 
 export type ArtifactSummary = {
@@ -37,6 +40,8 @@ export type ArtifactSummary = {
   readonly options: ArtifactManifest['options']
   /** One row per pruned matrix. */
   readonly matrices: readonly MatrixSummary[]
+  /** What predict --griffin wrote: ranking, density by layer, what it was measured on. */
+  readonly griffin?: Readonly<Record<string, unknown>>
   readonly fallbacks: ArtifactManifest['fallbacks']
   readonly files: ArtifactManifest['files']
   readonly weights: WeightsSummary
@@ -69,7 +74,7 @@ export type TensorSummary = {
 }
 
 /**
- * Says what is in an artifact folder, a model folder, a .safetensors or an .onnx file. Reads headers and graphs, no
+ * Says what is in an artifact folder, a model folder, a .safetensors, .gguf or .onnx file. Reads headers and graphs, no
  * weights. Throws FormatError when it is none of these or is not what it claims to be.
  */
 export function inspect(path: string): InspectResult {
@@ -79,12 +84,14 @@ export function inspect(path: string): InspectResult {
   switch (extname(path)) {
     case '.safetensors':
       return { kind: 'safetensors', path, ...closing(openSafetensors(path)) }
+    case '.gguf':
+      return inspectGguf(path)
     case '.onnx':
       return { kind: 'onnx', path, graph: summarizeGraph(readGraphFile(path)) }
     default:
       throw new FormatError(
         `Cannot inspect ${path}: got a file ending in "${extname(path)}", wanted an artifact or model folder, ` +
-          '.safetensors or .onnx',
+          '.safetensors, .gguf or .onnx',
       )
   }
 }
@@ -107,11 +114,18 @@ function inspectArtifact(path: string): InspectResult {
     mixture: manifest.mixture,
     options: manifest.options,
     matrices: manifest.blocks.flatMap(matrixRows),
+    ...(manifest.griffin ? { griffin: shortSection(manifest.griffin) } : {}),
     fallbacks: manifest.fallbacks,
     files: manifest.files,
     weights: closing(openWeights(path)).weights,
     graph: summarizeGraph(readGraph(path)),
   }
+}
+
+/** The tables of the section are on its page. */
+function shortSection(section: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const told = ['formatVersion', 'scores', 'reference', 'densities', 'text'].filter((key) => section[key] !== undefined)
+  return Object.fromEntries(told.map((key) => [key, section[key]]))
 }
 
 function matrixRows(block: ArtifactManifest['blocks'][number]): MatrixSummary[] {

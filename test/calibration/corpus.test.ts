@@ -49,6 +49,27 @@ describe('readDocuments()', () => {
     expect(await read([file('README', '{"text": 1}\n')])).toEqual([document('{"text": 1}\n', 'README')])
   })
 
+  it('readDocuments() renders messages where it is told how, and refuses them where it is not', async () => {
+    const path = file(
+      'chat.jsonl',
+      '{"messages":[{"role":"a","content":"b"}],"tools":null,"domain":"x"}\n{"text":"t"}\n',
+    )
+    const seen: object[] = []
+    const renderChat = (chat: object): string => {
+      seen.push(chat)
+      return 'rendered'
+    }
+    expect(await read([path], { renderChat })).toEqual([document('rendered', 'x'), document('t', 'chat')])
+    expect(seen).toEqual([{ messages: [{ role: 'a', content: 'b' }] }])
+    await expect(read([path])).rejects.toThrow(/line 1: field "text" is missing, and "messages" need --chat-template/)
+    const refuse = (): never => {
+      throw new Error('roles must\nalternate')
+    }
+    await expect(read([path], { renderChat: refuse })).rejects.toThrow(/the chat template says "roles must alternate"/)
+    const bad = file('bad-chat.jsonl', '{"messages":[{"role":"a"}],"tools":"none"}\n')
+    await expect(read([bad], { renderChat })).rejects.toThrow(/field "tools" is no list/)
+  })
+
   it('readDocuments() reads JSON lines with and without domain, and skips blank lines', async () => {
     const path = file('mixed.jsonl', '{"text":"a\\nb","domain":"x"}\r\n\n  \n{"text":"c","id":7}\n{"text":""}')
     expect(await read([path])).toEqual([document('a\nb', 'x'), document('c', 'mixed'), document('', 'mixed')])
