@@ -15,7 +15,7 @@ describe.skipIf(!isPossible)('native kernels under AddressSanitizer and UBSan', 
   beforeAll(async () => {
     driver = await buildDriver()
     here = execFileSync(driver, ['isas'], { encoding: 'utf8' }).trim().split('\n')
-  }, 300_000)
+  }, 900_000)
 
   it.each(ISAS)(
     'sparseMatMul() and neuronFfn() equal plain loops on every type, shape and regime: %s',

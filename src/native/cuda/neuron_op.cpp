@@ -3,37 +3,10 @@
 #include <cstring>
 
 #include "cuda/op.h"
+#include "ops/shapes.h"
 
 namespace spexpand {
 namespace cuda {
-
-namespace {
-
-// Inputs, in order.
-constexpr size_t kX = 0, kIndex = 1, kGate = 2, kUp = 3, kDown = 4, kInputs = 5;
-
-bool isMatrix(const Tensor& tensor, int64_t rows, int64_t columns) {
-  return tensor.rank == 2 && tensor.shape[0] == rows && tensor.shape[1] == columns;
-}
-
-bool checkShapes(const Tensor* inputs, Error& error) {
-  const Tensor& x = inputs[kX];
-  const Tensor& gate = inputs[kGate];
-  if (inputs[kIndex].rank != 1) return fail(error, "idx has %zu dimensions, expected 1", inputs[kIndex].rank);
-  if (gate.rank != 2 || x.rank == 0 || gate.shape[1] != x.shape[x.rank - 1])
-    return fail(error, "gate has %zu dimensions and %lld elements, expected (neurons, inputs of x)", gate.rank,
-                static_cast<long long>(gate.size()));
-  if (!isMatrix(inputs[kUp], gate.shape[0], gate.shape[1]))
-    return fail(error, "up has %zu dimensions and %lld elements, expected (%lld, %lld) as gate", inputs[kUp].rank,
-                static_cast<long long>(inputs[kUp].size()), static_cast<long long>(gate.shape[0]),
-                static_cast<long long>(gate.shape[1]));
-  const Tensor& down = inputs[kDown];
-  return (down.rank == 2 && down.shape[0] == gate.shape[0]) ||
-         fail(error, "down has %zu dimensions and %lld elements, expected (%lld, outputs)", down.rank,
-              static_cast<long long>(down.size()), static_cast<long long>(gate.shape[0]));
-}
-
-}  // namespace
 
 ort::ElementType NeuronVariant::inputType(size_t index) const {
   if (index == kX) return isHalf ? ort::kFloat16 : ort::kFloat;
@@ -52,11 +25,11 @@ bool NeuronKernel::create(const ort::KernelInfo* info, Error& error) {
 }
 
 bool NeuronKernel::compute(ort::KernelContext* context, Error& error) {
-  Tensor inputs[kInputs];
-  for (size_t i = 0; i < kInputs; i++)
+  Tensor inputs[kNeuronInputs];
+  for (size_t i = 0; i < kNeuronInputs; i++)
     if (!readInput(api_, context, i, inputs[i], error)) return false;
   void* stream = nullptr;
-  if (!checkShapes(inputs, error) || !streamOf(api_, context, stream, error)) return false;
+  if (!checkNeuronShapes(inputs, error) || !streamOf(api_, context, stream, error)) return false;
   const Tensor& x = inputs[kX];
   Neurons ffn = {};
   ffn.inputs = static_cast<long>(x.shape[x.rank - 1]);

@@ -4,7 +4,7 @@
 #include <atomic>
 
 #include "cuda/launch.h"
-#include "ops/ort_kernel.h"
+#include "ops/shapes.h"
 
 namespace spexpand {
 namespace cuda {
@@ -34,14 +34,13 @@ class SparseKernel {
   const SparseVariant& variant() const { return variant_; }
 
  private:
-  bool readAttributes(const ort::KernelInfo* info, Error& error);
-  bool readStack(const Tensor* tensors, Stack& stack, Error& error) const;
   bool verify(const Stack& stack, long stored, void* stream, Error& error);
 
   const ort::Api api_;
   const SparseVariant variant_;
   Notice notice_;
-  int64_t groupSize_ = 0;
+  /** accuracy_level allows rounding, it does not ask for it: inputs stay as they are. */
+  IntegerAttributes attributes_;
   bool isConstant_ = false;
   /** The mask whose stack has been verified. */
   std::atomic<const void*> verified_{nullptr};

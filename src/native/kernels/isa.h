@@ -71,7 +71,7 @@ static inline long kernelFor(long tokenCount) { return tokenCount <= 4 ? tokenCo
 
 struct Isa {
   const char* name;
-  /** Of how many tokens of an expert on panels are faster than rows, for f16 and bf16 values and for integers. */
+  /** From how many tokens of an expert on panels are faster than rows, for f16 and bf16 values and for integers. */
   long panelTokens;
   long panelTokensInteger;
   /** bf16 values want the inputs of every 32 as the 16 even ones, then the 16 odd ones. */
@@ -119,7 +119,7 @@ extern const Isa kAvx512;
 extern const Isa kAmx;
 #endif
 
-/** By name: "scalar", "avx2", "avx512", "amx". Null and an error where this processor or this build has no such thing. */
+/** "scalar", "avx2", "avx512" or "amx". Null and an error where this processor or this build has no such thing. */
 const Isa* isaNamed(const char* name, Error& error);
 /** The best of this processor, or the one that the environment variable SPEXPAND_ISA names. */
 const Isa* chooseIsa(Error& error);

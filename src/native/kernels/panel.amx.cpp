@@ -1,7 +1,7 @@
 // Panels on AMX bf16 tiles. A panel is 32 rows of weights, decoded into bf16; tokens are packed once, 16 a tile. Tiles
-// add up bf16 products in f32, so numbers go in as sums of bf16 parts: an f16 weight is exactly high + low, bf16 weights
-// and integers are one part, and x is high + low and a rest of at most 2^-17 |x|, which is left out. An f16 x loses
-// nothing.
+// add up bf16 products in f32, so numbers go in as sums of bf16 parts: an f16 weight is exactly high + low, bf16
+// weights and integers are one part, and x is high + low and a rest of at most 2^-17 |x|, which is left out. An f16 x
+// loses nothing.
 //
 // Decoding one chunk of 64 inputs and multiplying the one before are dealt into each other: tiles work while the
 // vector units decode.
@@ -103,9 +103,9 @@ inline void decodeChunk(Panel& panel, long r, long chunk) {
   } else {
     constexpr Source source = kind == Kind::nibbles ? Source::nibbles : isLast ? Source::lastBytes : Source::bytes;
     const __m512i offset = _mm512_set1_epi8(kind == Kind::nibbles ? 8 : -128);
+    const __m512i raised = expandBytes<source>(reinterpret_cast<const int8_t*>(panel.values[r]), kept);
     alignas(64) int8_t weights[64];
-    _mm512_store_si512(weights,
-                       _mm512_sub_epi8(expandBytes<source>(reinterpret_cast<const int8_t*>(panel.values[r]), kept), offset));
+    _mm512_store_si512(weights, _mm512_sub_epi8(raised, offset));
     writeBytes(weights, out);
     writeBytes(weights + 32, out + kStepBytes<kind>);
     panel.values[r] += __builtin_popcountll(kept);
@@ -230,8 +230,8 @@ inline void multiplyBlock(Panel& panel, const Block& block) {
 #pragma GCC unroll 8
     for (int piece = 0; piece < pieces; piece++) {
       const long step = chunk * 2 + piece / products;
-      multiplyPart<tiles>(products == 2 ? piece % 2 * 4 : piece % 4, weights + piece / products * kStepBytes<kind>, x + step * 2 * kTileBytes,
-                          tileStride);
+      multiplyPart<tiles>(products == 2 ? piece % 2 * 4 : piece % 4, weights + piece / products * kStepBytes<kind>,
+                          x + step * 2 * kTileBytes, tileStride);
       if (decodes && chunk + 1 < chunks)
         for (long r = panel.rows * piece / pieces; r < panel.rows * (piece + 1) / pieces; r++)
           decodeChunk<kind, isLast>(panel, r, chunk + 1);
@@ -333,8 +333,8 @@ void panel(const PanelTask& task) {
 namespace spexpand {
 
 const Isa kAmx = {"amx",
-                  8,
-                  16,
+                  9,
+                  9,
                   true,
                   avx512::halfRows,
                   avx512::roundInputs,

@@ -24,8 +24,8 @@ void panel(const PanelTask& task) { FloatPanel<Vector, 6, 1>::run(task, decodeRo
 namespace spexpand {
 
 const Isa kAvx2 = {"avx2",
-                   8,
-                   16,
+                   9,
+                   9,
                    false,
                    avx2::halfRows,
                    avx2::roundInputs,

@@ -36,8 +36,8 @@ void panel(const PanelTask& task) { FloatPanel<Vector, 12, 2>::run(task, decodeR
 namespace spexpand {
 
 const Isa kAvx512 = {"avx512",
-                     8,
-                     16,
+                     9,
+                     25,
                      true,
                      avx512::halfRows,
                      avx512::roundInputs,

@@ -19,8 +19,7 @@ static inline void packFloatTile(const float* x, long tokens, long padded, uint8
 }
 
 /**
- * kRows decoded rows at a time times kTiles tiles of tokens, sums in registers. `decode` as Isa::decodeRow: K inputs and
- * zeros.
+ * kRows decoded rows at a time times kTiles tiles of tokens, sums in registers. `decode` as Isa::decodeRow.
  */
 template <class V, int kRows, int kTiles>
 struct FloatPanel {
@@ -37,24 +36,28 @@ struct FloatPanel {
         const long row = task.row + r + (i < rows ? i : rows - 1);
         decode(*task.stack, row, weights + i * task.padded, task.padded, weights + kRows * task.padded);
       }
-      for (long first = 0; first < task.tokenCount; first += kTokens) block(task, weights, r, rows, first);
+      for (long first = 0; first < task.tokenCount; first += kTokens) {
+        const bool isOneTile = task.tokenCount - first <= kTileTokens;
+        if (isOneTile) FloatPanel<V, kRows, 1>::block(task, weights, r, rows, first);
+        else block(task, weights, r, rows, first);
+      }
     }
   }
 
- private:
+  /** Rows r … r + rows − 1 of the task, decoded in `weights`, for up to kTokens tokens from `first` on. */
   static void block(const PanelTask& task, const float* weights, long r, long rows, long first) {
     const long stride = task.padded * kTileTokens;
     const long tokens = task.tokenCount - first < kTokens ? task.tokenCount - first : kTokens;
     const float* x = reinterpret_cast<const float*>(task.packed) + first / kTileTokens * stride;
     alignas(64) float sums[kRows][kTokens];
-    // A tile that no token is in was not packed: the one before takes its place.
-    multiply(task, weights, x, tokens > kTileTokens ? stride : 0, sums);
+    multiply(task, weights, x, stride, sums);
     for (long t = 0; t < tokens; t++) {
       float* y = task.y + task.tokens[first + t] * task.yStride + task.column + r;
       for (long i = 0; i < rows; i++) y[i] = sums[i][t];
     }
   }
 
+ private:
   static void multiply(const PanelTask& task, const float* weights, const float* x, long stride,
                        float (*sums)[kTokens]) {
     constexpr int kPerTile = static_cast<int>(kTileTokens) / static_cast<int>(V::kWidth);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/half.h"
 #include "kernels/isa.h"
 
 namespace spexpand::avx2 {
@@ -77,6 +78,24 @@ static inline float sumOf(__m256 v) {
 
 static inline __m256 widenBf16(__m128i halves) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
+/** `count` elements from `first` on as bytes, at out[first & 1]. Writes up to 32 bytes more. */
+static inline void unpackNibbles(const uint8_t* packed, long packedBytes, long first, long count, int8_t* out) {
+  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i eight = _mm256_set1_epi8(8);
+  const long end = (first + count + 1) / 2;
+  long at = first / 2;
+  for (; at < end && at + 16 <= packedBytes; at += 16, out += 32) {
+    const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + at)));
+    prefetchAhead(packed + at);
+    const __m256i pairs = _mm256_and_si256(_mm256_or_si256(words, _mm256_slli_epi16(words, 4)), nibble);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_sub_epi8(_mm256_xor_si256(pairs, eight), eight));
+  }
+  for (; at < end; at++, out += 2) {
+    out[0] = static_cast<int8_t>(nibbleAt(packed, 2 * at));
+    out[1] = static_cast<int8_t>(nibbleAt(packed, 2 * at + 1));
+  }
 }
 
 void halfRows(const RowsTask& task);

@@ -8,50 +8,63 @@ namespace spexpand::avx2 {
 
 namespace {
 
-/** `count` (0 … 8) values from element `at` on as f32, zeros behind. */
-inline __m256 valuesAt(const Stack& stack, long at, long count) {
-  alignas(32) float out[8] = {};
-  switch (stack.type) {
-    case ValueType::f16:
-    case ValueType::bf16: {
-      uint16_t halves[8] = {};
-      std::memcpy(halves, static_cast<const uint16_t*>(stack.values) + at, static_cast<size_t>(count) * 2);
-      const __m128i eight = _mm_loadu_si128(reinterpret_cast<const __m128i*>(halves));
-      return stack.type == ValueType::f16 ? _mm256_cvtph_ps(eight) : widenBf16(eight);
-    }
-    case ValueType::int8:
-      for (long i = 0; i < count; i++) out[i] = static_cast<const int8_t*>(stack.values)[at + i];
-      break;
-    case ValueType::int4:
-      for (long i = 0; i < count; i++)
-        out[i] = static_cast<float>(nibbleAt(static_cast<const uint8_t*>(stack.values), at + i));
-      break;
+/** Weights of the 8 mask bits `kept`; 8 values can be read. */
+template <ValueType type>
+inline __m256 expand(const uint8_t* values, unsigned kept) {
+  if (type == ValueType::f16 || type == ValueType::bf16) {
+    const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
+    const auto* shuffle = reinterpret_cast<const __m128i*>(kShuffles.words[kept]);
+    const __m128i halves = _mm_shuffle_epi8(packed, _mm_load_si128(shuffle));
+    return type == ValueType::bf16 ? widenBf16(halves) : _mm256_cvtph_ps(halves);
   }
-  return _mm256_load_ps(out);
+  const __m128i packed = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(values));
+  const auto* shuffle = reinterpret_cast<const __m128i*>(kShuffles.bytes[kept]);
+  const __m128i bytes = _mm_shuffle_epi8(packed, _mm_loadu_si128(shuffle));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
 }
 
-inline __m256 expand(__m256 values, unsigned kept) {
-  const __m128i places = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kShuffles.bytes[kept]));
-  // An index of 0x80 becomes negative: its sign clears the place.
-  const __m256i index = _mm256_cvtepi8_epi32(places);
-  return _mm256_andnot_ps(_mm256_castsi256_ps(_mm256_srai_epi32(index, 31)), _mm256_permutevar8x32_ps(values, index));
+/** The scale of the group of input k. */
+inline __m256 scaleAt(const Stack& stack, long row, long k) {
+  // Groups have whole thirty-twos of inputs.
+  const long group = stack.groupSize ? k / stack.groupSize : 0;
+  return _mm256_set1_ps(_cvtsh_ss(stack.scales[row * stack.groups + group]));
+}
+
+template <ValueType type>
+void decodeValues(const Stack& stack, long row, const uint8_t* values, float* out) {
+  constexpr long bytes = type == ValueType::f16 || type == ValueType::bf16 ? 2 : 1;
+  const uint8_t* mask = stack.mask + row * stack.maskBytes;
+  __m256 scale = _mm256_setzero_ps();
+  for (long b = 0; b < stack.maskBytes; b++) {
+    if (bytes == 1 && (b & 3) == 0) scale = scaleAt(stack, row, b * 8);
+    const __m256 weights = expand<type>(values, mask[b]);
+    _mm256_storeu_ps(out + b * 8, bytes == 1 ? _mm256_mul_ps(weights, scale) : weights);
+    values += __builtin_popcount(mask[b]) * bytes;
+    if ((b & 7) == 0) prefetchAhead(values);
+  }
 }
 
 }  // namespace
 
-void decodeRow(const Stack& stack, long row, float* out, long padded, void*) {
-  const uint8_t* mask = stack.mask + row * stack.maskBytes;
-  long at = stack.rowBegin(row);
-  for (long b = 0; b < stack.maskBytes; b++) {
-    const long count = __builtin_popcount(mask[b]);
-    __m256 weights = expand(valuesAt(stack, at, count), mask[b]);
-    at += count;
-    if (stack.scales) {
-      // Groups have whole thirty-twos of inputs.
-      const long group = stack.groupSize ? b * 8 / stack.groupSize : 0;
-      weights = _mm256_mul_ps(weights, _mm256_set1_ps(_cvtsh_ss(stack.scales[row * stack.groups + group])));
-    }
-    _mm256_storeu_ps(out + b * 8, weights);
+void decodeRow(const Stack& stack, long row, float* out, long padded, void* scratch) {
+  const long begin = stack.rowBegin(row);
+  const long end = stack.rowEnd(row);
+  const long bytes = stack.type == ValueType::f16 || stack.type == ValueType::bf16 ? 2 : 1;
+  const auto* values = static_cast<const uint8_t*>(stack.values) + begin * bytes;
+  if (stack.type == ValueType::int4) {
+    auto* unpacked = static_cast<int8_t*>(scratch);
+    unpackNibbles(static_cast<const uint8_t*>(stack.values), (stack.valueCount + 1) / 2, begin, end - begin, unpacked);
+    values = reinterpret_cast<const uint8_t*>(unpacked + (begin & 1));
+  } else if (end + 8 > stack.valueCount) {
+    // 8 values are read wherever the row ends: the last rows of the tensor are copied to where that is allowed.
+    std::memcpy(scratch, values, static_cast<size_t>((end - begin) * bytes));
+    values = static_cast<const uint8_t*>(scratch);
+  }
+  switch (stack.type) {
+    case ValueType::f16: decodeValues<ValueType::f16>(stack, row, values, out); break;
+    case ValueType::bf16: decodeValues<ValueType::bf16>(stack, row, values, out); break;
+    case ValueType::int8:
+    case ValueType::int4: decodeValues<ValueType::int8>(stack, row, values, out); break;
   }
   for (long k = stack.maskBytes * 8; k < padded; k++) out[k] = 0;
 }

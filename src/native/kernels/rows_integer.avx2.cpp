@@ -27,24 +27,6 @@ inline __m256i multiply(__m256i weights, __m256i x) {
   return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-/** `count` elements from `first` on as bytes, at out[first & 1]. Writes up to 32 bytes more. */
-void unpackNibbles(const uint8_t* packed, long packedBytes, long first, long count, int8_t* out) {
-  const __m256i nibble = _mm256_set1_epi8(15);
-  const __m256i eight = _mm256_set1_epi8(8);
-  const long end = (first + count + 1) / 2;
-  long at = first / 2;
-  for (; at < end && at + 16 <= packedBytes; at += 16, out += 32) {
-    const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + at)));
-    prefetchAhead(packed + at);
-    const __m256i pairs = _mm256_and_si256(_mm256_or_si256(words, _mm256_slli_epi16(words, 4)), nibble);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_sub_epi8(_mm256_xor_si256(pairs, eight), eight));
-  }
-  for (; at < end; at++, out += 2) {
-    out[0] = static_cast<int8_t>(nibbleAt(packed, 2 * at));
-    out[1] = static_cast<int8_t>(nibbleAt(packed, 2 * at + 1));
-  }
-}
-
 struct Columns {
   const int8_t* rounded;
   const float* blockScales;

@@ -8,7 +8,7 @@ namespace spexpand {
 
 namespace scalar {
 void roundInputs(const Rounding& rounding, const float* x, int8_t* rounded, float* scales, int32_t* corrections);
-}
+}  // namespace scalar
 
 namespace {
 
@@ -124,7 +124,20 @@ void panel(const PanelTask& task) { FloatPanel<Single, 4, 1>::run(task, decodeRo
 
 }  // namespace
 
-const Isa kScalar = {"scalar",   8,   16,   false,     halfRows, scalar::roundInputs, integerRows, decodeRow, kFloatTileBytes, packFloatTile,
-                     panel, dot, axpy, countBits, allFinite};
+const Isa kScalar = {"scalar",
+                     9,
+                     9,
+                     false,
+                     halfRows,
+                     scalar::roundInputs,
+                     integerRows,
+                     decodeRow,
+                     kFloatTileBytes,
+                     packFloatTile,
+                     panel,
+                     dot,
+                     axpy,
+                     countBits,
+                     allFinite};
 
 }  // namespace spexpand

@@ -23,8 +23,8 @@ bool checkExperts(const int64_t* expert, long tokens, long experts, Error& error
 
 /**
  * Three regimes by tokens per expert: one (a row times a vector), a few (a row decoded once for up to 8 of them), more
- * (panels of rows decoded once for all of them, from Isa::panelTokens on). The bytes of y depend on the shapes, the inputs and the
- * instruction set, not on the threads. False: out of memory.
+ * (panels of rows decoded once for all of them, from Isa::panelTokens on). The bytes of y depend on the shapes, the
+ * inputs and the instruction set, not on the threads. False: out of memory.
  */
 bool sparseMatMul(const Isa& isa, const Parallel& parallel, const SparseMatMul& product, Error& error);
 

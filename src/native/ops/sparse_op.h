@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "kernels/sparse_matmul.h"
-#include "ops/ort_kernel.h"
+#include "ops/shapes.h"
 
 namespace spexpand {
 
@@ -38,9 +38,7 @@ class SparseKernel {
   const ort::Api api_;
   const SparseVariant variant_;
   const Isa* isa_ = nullptr;
-  int64_t bits_ = 0;
-  int64_t groupSize_ = 0;
-  int64_t accuracyLevel_ = 0;
+  IntegerAttributes attributes_;
   bool isConstant_ = false;
   Stack stack_ = {};
   std::unique_ptr<std::atomic<bool>[]> verified_;  // (experts), for a constant stack
