@@ -24,25 +24,51 @@ export function shardedTopK(scores: ArrayLike<number>, k: number, shards: number
     throw new ShapeError(
       `Cannot select ${k} of ${n} over ${shards} shards with slack ${slack}: wanted 0 ≤ k ≤ n, 1 ≤ shards ≤ n, slack ≥ 0`,
     )
-  const local = Math.ceil(k / shards) + slack
-  const met: number[] = []
-  for (let shard = 0; shard < shards; shard++) {
-    const [from, to] = [shard, shard + 1].map((s) => Math.floor((s * n) / shards)) as [number, number]
-    const own = Array.from({ length: to - from }, (_, i) => scores[from + i]!)
-    for (const i of topKDescending(own, Math.min(local, own.length))) met.push(from + i)
-  }
-  // By index first, so that ties go to the lowest index as everywhere.
-  met.sort((a, b) => a - b)
-  const best = topKDescending(
-    met.map((j) => scores[j]!),
-    Math.min(k, met.length),
-  )
-  const selected = Int32Array.from(best, (i) => met[i]!).sort()
+  const local = shardCount(k, shards, slack)
+  const met = Array.from({ length: shards }, (_, shard): ShardPairs => {
+    const [from, to] = shardRange(n, shards, shard)
+    return localTopK(
+      Float32Array.from({ length: to - from }, (_unused, i) => scores[from + i]!),
+      from,
+      local,
+    )
+  })
+  const selected = mergeShards(met, k)
   const wanted = new Set(topK(scores, k))
   const hits = selected.reduce((count, j) => count + Number(wanted.has(j)), 0)
   return {
     selected,
     recall: k === 0 ? 1 : hits / k,
-    bytesExchanged: shards === 1 ? 0 : met.length * PAIR_BYTES,
+    bytesExchanged: shards === 1 ? 0 : met.reduce((sum, { indices }) => sum + indices.length, 0) * PAIR_BYTES,
   }
+}
+
+/** What leaves a shard: its largest scores with their indices among all. */
+export type ShardPairs = { readonly values: Float32Array; readonly indices: Int32Array }
+
+/** Pairs that each shard sends. */
+export function shardCount(k: number, shards: number, slack: number): number {
+  return Math.ceil(k / shards) + slack
+}
+
+/** Rows [from, to) of n that belong to a shard. */
+export function shardRange(n: number, shards: number, shard: number): [number, number] {
+  return [Math.floor((shard * n) / shards), Math.floor(((shard + 1) * n) / shards)]
+}
+
+/** The `count` largest scores of a shard that begins at index `from`. */
+export function localTopK(own: Float32Array, from: number, count: number): ShardPairs {
+  const best = topKDescending(own, Math.min(count, own.length))
+  return { values: Float32Array.from(best, (i) => own[i]!), indices: best.map((i) => from + i) }
+}
+
+/** The k best of what the shards sent, by rising index; ties go to the lowest index as everywhere. */
+export function mergeShards(met: readonly ShardPairs[], k: number): Int32Array {
+  const pairs = met.flatMap(({ values, indices }) => Array.from(indices, (index, i) => ({ index, value: values[i]! })))
+  pairs.sort((a, b) => a.index - b.index)
+  const best = topKDescending(
+    pairs.map(({ value }) => value),
+    Math.min(k, pairs.length),
+  )
+  return Int32Array.from(best, (i) => pairs[i]!.index).sort()
 }

@@ -25,6 +25,11 @@ import { chooseFf } from './hire-ff.ts'
 import type { FfChoice } from './hire-ff.ts'
 import type { SoftmaxChoice } from './hire-softmax.ts'
 import { chooseSoftmax, headInputs } from './hire-softmax.ts'
+import { hirePage } from '../../report/hire-page.ts'
+import { HIRE_PAGE, hirePageData } from './hire-report.ts'
+import type { HireSpeed } from './hire-speed.ts'
+import { hireSpeed } from './hire-speed.ts'
+import { densityTable } from './hire-tables.ts'
 import { hireQuality } from './hire-quality.ts'
 import type { HireSettings, HireWindows } from './hire-settings.ts'
 import { settingsOf } from './hire-settings.ts'
@@ -68,7 +73,11 @@ async function ofDense(folder: string, options: HireOptions): Promise<HireResult
       source: sourceHash(model),
       options: { kind: settings.kind, seed: settings.seed },
     })
-    return { ...result, out, quality: await hireQuality(out, options) }
+    const quality = await hireQuality(out, options)
+    const tables = options.tables && hire.layers.length > 0 ? await densityTable(folder, hire, options) : undefined
+    const measured = { ...result, out, quality, ...(tables ? { tables } : {}) }
+    if (!tables) return addPage(out, measured)
+    return addPage(out, measured, await hireSpeed(out, hire, settings.threads))
   } finally {
     model.close()
   }
@@ -105,6 +114,12 @@ async function ofArtifact(folder: string, options: HireOptions): Promise<HireRes
   } finally {
     weights.close()
   }
+}
+
+/** The page becomes a file of the artifact as the others are. */
+function addPage(folder: string, result: HireResult, speed?: HireSpeed): HireResult {
+  amendArtifact(folder, { sections: {}, files: { [HIRE_PAGE]: hirePage(hirePageData(result, speed)) } })
+  return { ...result, ...(speed ? { speed } : {}) }
 }
 
 function noFf(): never {

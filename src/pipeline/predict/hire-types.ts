@@ -1,4 +1,5 @@
 import type { HireLayer, HirePredictor, HireSoftmax } from '../../predict/predictor.ts'
+import type { HireSpeed } from './hire-speed.ts'
 import type { Progress, Quality, TextSource } from '../types.ts'
 
 /** Version of the `hire` section of spexpand.json (docs/formats.md). */
@@ -99,6 +100,8 @@ export type HireResult = {
   readonly out?: string
   /** With `tables`: the FF layers (the softmax exact) at one density each. */
   readonly tables?: readonly HireDensity[]
+  /** With `tables`: decoding by the whole model at the same densities. */
+  readonly speed?: HireSpeed
 }
 
 /** Quality with the same share of neurons computed in every layer. */
