@@ -41,7 +41,6 @@ function overheadOf(matrices) {
 }
 
 function svgOf({ title, kinds, points }) {
-  const color = (point) => `var(--${point.kind})`
   const largest = Math.max(...points.map((point) => point.megabytes))
   const svg = draw(
     title,
@@ -72,6 +71,10 @@ function svgOf({ title, kinds, points }) {
     ],
   )
   return `${svg.replace(/<svg /, '<svg xmlns="http://www.w3.org/2000/svg" ').replace('>', `><style>${STYLE}</style>`)}\n`
+}
+
+function color({ kind }) {
+  return `var(--${kind})`
 }
 
 function describe({ label, megabytes, perplexity }) {
