@@ -18,13 +18,17 @@ export function griffinFigures(data: GriffinPageData): Figure[] {
 /** One line by density. */
 type Point = { readonly density: number; readonly value: number }
 
-function line(label: string, yLabel: string, points: readonly Point[], all: number): string {
+function line(label: string, yLabel: string, points: readonly Point[], all: number, most?: number): string {
   const rows = [...points].sort((a, b) => b.density - a.density).map((p) => ({ ...p, density: 100 * p.density }))
-  return draw(label, { x: DENSITY, y: { label: yLabel, grid: true, zero: true } }, [
-    Plot.ruleY([all], { stroke: COLORS.faint, strokeDasharray: '4 3' }),
-    Plot.lineY(rows, { x: 'density', y: 'value', stroke: COLORS.strong, strokeWidth: 2 }),
-    Plot.dot(rows, { x: 'density', y: 'value', fill: COLORS.strong, r: 3 }),
-  ])
+  return draw(
+    label,
+    { x: DENSITY, y: { label: yLabel, grid: true, zero: true, ...(most === undefined ? {} : { domain: [0, most] }) } },
+    [
+      Plot.ruleY([all], { stroke: COLORS.faint, strokeDasharray: '4 3' }),
+      Plot.lineY(rows, { x: 'density', y: 'value', stroke: COLORS.strong, strokeWidth: 2 }),
+      Plot.dot(rows, { x: 'density', y: 'value', fill: COLORS.strong, r: 3 }),
+    ],
+  )
 }
 
 function quality({ quality: all, scores, dense, copy, reference }: GriffinPageData): Figure {
@@ -62,6 +66,7 @@ function quality({ quality: all, scores, dense, copy, reference }: GriffinPageDa
           'share',
           copy.densities.map(({ density, accuracy }) => ({ density, value: accuracy })),
           copy.all.accuracy,
+          1,
         ),
       },
     ],
@@ -97,8 +102,8 @@ function speed(rows: NonNullable<GriffinPageData['speed']>): Figure {
     const color = { domain: ['gathered', 'native'], range: [COLORS.gate_proj, COLORS.up_proj] }
     return draw(label, { x: DENSITY, y: { label: 'times all neurons', grid: true, zero: true }, color }, [
       Plot.ruleY([1], { stroke: COLORS.faint, strokeDasharray: '4 3' }),
-      Plot.lineY(data, { x: 'density', y: 'times', stroke: 'form', strokeWidth: 2 }),
-      Plot.dot(data, { x: 'density', y: 'times', fill: 'form', r: 3 }),
+      Plot.lineY(data, { x: 'density', y: 'times', stroke: 'form', z: 'form', strokeWidth: 2 }),
+      Plot.dot(data, { x: 'density', y: 'times', fill: 'form', z: null, r: 3 }),
       Plot.text(
         data.filter(({ density }) => density === Math.min(...data.map((one) => one.density))),
         { x: 'density', y: 'times', text: 'form', dy: -9, textAnchor: 'end' },
@@ -205,8 +210,8 @@ function curves({ flockingCurve }: GriffinPageData): Figure {
           'Jaccard index by density',
           { x: DENSITY, y: { label: 'Jaccard index', domain: [0, 1], grid: true }, color: KIND_COLORS },
           [
-            Plot.lineY(data, { x: 'density', y: 'jaccard', stroke: 'kind', strokeWidth: 2 }),
-            Plot.dot(data, { x: 'density', y: 'jaccard', fill: 'kind', r: 2.5 }),
+            Plot.lineY(data, { x: 'density', y: 'jaccard', stroke: 'kind', z: 'kind', strokeWidth: 2 }),
+            Plot.dot(data, { x: 'density', y: 'jaccard', fill: 'kind', z: null, r: 2.5 }),
             Plot.text(
               data.filter(({ density }) => density === least),
               {
@@ -243,7 +248,7 @@ function layers({ flocking, densities }: GriffinPageData): Figure {
             y: { label: 'Jaccard index', domain: [0, 1], grid: true },
             color: KIND_COLORS,
           },
-          [Plot.lineY(data, { x: 'layer', y: 'jaccard', stroke: 'kind', strokeWidth: 2 })],
+          [Plot.lineY(data, { x: 'layer', y: 'jaccard', stroke: 'kind', z: 'kind', strokeWidth: 2 })],
         ),
       },
       {

@@ -51,7 +51,9 @@ function findings({ quality, scores, dense, copy, flocking, speed, model }: Grif
     list.push(
       'On an artifact the other neurons are computed and set to 0: the quality is that of leaving them out, no time is gained.',
     )
-  list.push('The model was not trained for this; reasoning and copying fail sooner than perplexity shows.')
+  list.push(
+    'The model was not trained for this, and tasks fail at densities of their own: read perplexity and copying, and try yours.',
+  )
   return list
 }
 

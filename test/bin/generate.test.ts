@@ -102,4 +102,22 @@ describe('spexpand doctor', () => {
     const { stdout } = await runCli('doctor --json', { doctor: () => Promise.resolve(healthy) })
     expect(JSON.parse(stdout)).toEqual(healthy)
   })
+
+  it('hands --griffin, --prompt-chunk and --prompts on, and wants one of --prompt and --prompts', async () => {
+    const calls: object[] = []
+    const library = {
+      generateAll: (options: object) => {
+        calls.push(options)
+        return Promise.resolve([generated, generated])
+      },
+    }
+    const { stdout } = await runCli('generate m --prompts p.jsonl --griffin 0.25 --prompt-chunk 8 --json', library)
+    expect(JSON.parse(stdout)).toEqual([generated, generated])
+    expect(calls[0]).toMatchObject({ prompts: { file: 'p.jsonl' }, griffin: { density: 0.25 }, promptChunk: 8 })
+    await runCli('generate m --prompts p.jsonl --griffin', library)
+    await runCli('generate m --prompts p.jsonl --griffin ./g.json', library)
+    expect(calls.slice(1)).toMatchObject([{ griffin: 'auto' }, { griffin: { file: './g.json' } }])
+    expect((await runCli('generate m', library)).code).toBe(2)
+    expect((await runCli('generate m --prompt a --prompts b', library)).code).toBe(2)
+  })
 })

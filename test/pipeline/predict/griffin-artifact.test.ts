@@ -14,6 +14,7 @@ import { evaluationText } from '../../../src/pipeline/text.ts'
 import { checkIntegrity, openArtifact, readGraph } from '../../../src/verify/artifact.ts'
 import { createDecoder } from '../../../src/verify/decoder.ts'
 import { graphHiddenSource } from '../../../src/verify/hidden.ts'
+import { inspect } from '../../../src/verify/inspect.ts'
 import { maxDifference } from '../../fixtures/decoder.ts'
 import type { RandomArtifact } from '../../fixtures/randomArtifact.ts'
 import { randomArtifact } from '../../fixtures/randomArtifact.ts'
@@ -127,6 +128,7 @@ describe('predict() on an artifact', { timeout: 120_000 }, () => {
       )
     expect(products).toHaveLength(24)
     expect(readFileSync(join(folder, 'griffin.html'), 'utf8')).toContain('GRIFFIN on')
+    expect(inspect(folder)).toMatchObject({ griffin: { scores: 'statistic-down', densities: griffin.densities } })
     const result = await generate({ model: folder, prompt: TEXT, maxNewTokens: 3, griffin: 'auto', threads: 1 })
     expect(result.griffin).toMatchObject({ neurons: Array(8).fill(192), scores: 'statistic-down', from: 'artifact' })
     await expect(predict({ ...small, model: folder, speed: true })).rejects.toThrow('only set to 0')

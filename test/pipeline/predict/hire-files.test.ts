@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { demoModelFolder } from '../../../calibration/bundled.ts'
+import { amendArtifact } from '../../../export/amend.ts'
 import { createDecoder } from '../../../src/verify/decoder.ts'
 import { openDecoder } from '../../../src/pipeline/open-decoder.ts'
 import { openHire } from '../../../src/pipeline/predict/hire-option.ts'
@@ -76,6 +77,21 @@ describe('predictHireFiles()', { timeout: 240_000 }, () => {
     for (const id of ids) apart = (await ours.step([id])).slice()
     expect(largestDifference(apart, together)).toBeLessThan(2e-4)
     await Promise.all([dense!, sorted!, ours].map((decoder) => decoder.release()))
+  })
+
+  it('adds the softmax to an artifact in place, and follows its weights when they move', async () => {
+    const out = join(root, 'a')
+    const { hire } = await predictHireFiles({ ...small, kind: 'q', model: out, recall: 0.9, softmaxK: 8 })
+    expect([hire.layers.length, hire.softmax!.k]).toEqual([0, 8])
+    const logits = async (): Promise<Float32Array> => {
+      const decoder = await createDecoder({ ...openHire(out), threads: 1 })
+      const all = (await decoder.all([5, 17, 99])).slice()
+      await decoder.release()
+      return all
+    }
+    const before = await logits()
+    amendArtifact(out, { sections: {}, weights: { 'test.key': 'x'.repeat(300) } })
+    expect(await logits()).toEqual(before)
   })
 
   it('refuses what cannot be: a full folder, FF layers of an artifact, HiRE where there is none', async () => {
