@@ -25,7 +25,8 @@ import type { EvaluateOptions, EvaluateResult } from './types.ts'
  * artifact's source.
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
-  if (options.griffin && options.hire) throw new UsageError('--griffin and --hire both choose the neurons: give one of them')
+  if (options.griffin && options.hire)
+    throw new UsageError('--griffin and --hire both choose the neurons: give one of them')
   if (options.griffin) return evaluateGriffin(options, options.griffin)
   const watch = stopwatch()
   const folder = options.model

@@ -39,7 +39,7 @@ describe('copyTask()', () => {
     const { ids } = task.windows
     expect(task).toMatchObject({ passageTokens: 15, promptTokens: 19 })
     expect(ids.slice(0, 15)).toEqual(ids.slice(15, 30))
-    expect([...ids.slice(30, 45)].sort((a, b) => a - b)).toEqual(Array.from({ length: 15 }, (_, i) => 30 + i))
+    expect(Array.from(ids.slice(30, 45)).sort((a, b) => a - b)).toEqual(Array.from({ length: 15 }, (_, i) => 30 + i))
     expect(ids.slice(30, 45)).not.toEqual(windows.ids.slice(30, 45))
     expect(copyTask(windows)).toEqual(task)
     expect(() => copyTask({ ...windows, sequenceLength: 10, nWindows: 6 })).toThrow('windows of 10 tokens')
