@@ -3,7 +3,16 @@ import type { Library } from '../../bin/context.ts'
 import { defaultOut } from '../../bin/commands/compress.ts'
 import { FormatError, InterruptedError } from '../../src/errors.ts'
 import { runCli } from './context.ts'
+import { sampleExperiments } from '../report/sample-experiments.ts'
+import { sampleReport } from '../report/sample.ts'
 import { compressResult, evaluateResult, planResult } from './results.ts'
+
+const entangleResult = {
+  report: { ...sampleReport(true), experiments: sampleExperiments() },
+  summary: { findings: ['It is entangled.'], advice: ['Try it.'] },
+  json: '{}\n',
+  files: ['r/report.html'],
+}
 
 /** A library that notes what it is asked for and answers with the fixed results. */
 function recorder() {
@@ -20,6 +29,7 @@ function recorder() {
     compress: answer('compress', compressResult),
     evaluate: answer('evaluate', evaluateResult),
     plan: answer('plan', planResult),
+    entangleFiles: answer('entangleFiles', entangleResult),
   }
   return { library, calls }
 }
@@ -84,6 +94,16 @@ describe('spexpand compress', () => {
     expect(calls.map(({ name }) => name)).toEqual(['compress'])
     expect(stdout).toContain('Quality: not measured, because --text was given without --eval-text')
     expect((await runCli('compress m --no-eval', library)).stdout).toContain('because --no-eval was given')
+  })
+
+  it('writes the entanglement report of the artifact as its last stage, where --report says', async () => {
+    const { library, calls } = recorder()
+    const { stdout } = await runCli('compress m --out o --no-eval --threads 2 --report r', library)
+    expect(calls.map(({ name }) => name)).toEqual(['compress', 'entangleFiles'])
+    expect(calls[1]!.options).toEqual({ model: 'o', dense: 'm', threads: 2, native: true, out: 'r' })
+    expect(stdout.trimEnd().endsWith('Wrote r/report.html')).toBe(true)
+    const { stdout: json } = await runCli('compress m --no-eval --report r --json', library)
+    expect(JSON.parse(json)).toMatchObject({ report: ['r/report.html'] })
   })
 
   it('prints one JSON object under --json, with the measurement inside', async () => {
@@ -208,5 +228,41 @@ describe('main()', () => {
       expect(stdout).toContain('Exit codes:')
     }
     expect((await runCli('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+  })
+})
+
+describe('spexpand entangle', () => {
+  it('passes the options of experiments and prints their medians', async () => {
+    const { library, calls } = recorder()
+    const { stdout } = await runCli(
+      'entangle m --experiment clusters --experiment subset --layer 2 --sparsity 0.5 --sparsity 0.9 --windows 8',
+      library,
+    )
+    expect(calls[0]!.options).toEqual({
+      model: 'm',
+      experiments: ['clusters', 'subset'],
+      layer: 2,
+      sparsities: [0.5, 0.9],
+      windows: 8,
+      native: true,
+    })
+    expect(stdout).toMatch(/gate +wasserstein +clusters +1.00 +0.400 +1.25 +0.375 +2.00 +0.300/)
+    expect(stdout).toMatch(/wd +90.0 % +20.000 ± 1.5 +0.00900/)
+  })
+})
+
+describe('spexpand plan', () => {
+  it('passes a report, and shows the profile that came of it', async () => {
+    const { library, calls } = recorder()
+    const profile = {
+      profileVersion: 1,
+      rule: 'by hand',
+      layers: [{ experts: 4 }, { experts: 1, sparsity: 0.5 }],
+    } as const
+    const planned = { ...library, plan: () => Promise.resolve({ ...planResult, profile }) }
+    await runCli('plan m --from-report e.json --sparsity-spread 0.05 --profile-out p.json --no-probe', library)
+    expect(calls[0]!.options).toMatchObject({ fromReport: 'e.json', sparsitySpread: 0.05, profileOut: 'p.json' })
+    const { stdout } = await runCli('plan m', planned)
+    expect(stdout).toContain('Profile (by hand):\n  4 experts: layers 0\n  one expert at 50.0 % zeros: layers 1')
   })
 })
