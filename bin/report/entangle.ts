@@ -20,15 +20,16 @@ export function entangleReport({ report, summary, files }: EntangleFilesResult):
 /** Median and largest WD of every matrix, with a sparkline of how its neurons are spread from 0 to the largest WD of all. */
 function layerTable(report: EntangleReport): string {
   const far = report.matrices.reduce((max, { wd }) => Math.max(max, ...wd.filter((value) => Number.isFinite(value))), 0)
+  const names = MATRICES.filter((name) => report.matrices.some(({ matrix }) => matrix === name))
   const rows = Array.from({ length: report.shape.layers }, (_, layer) => [
     String(layer),
-    ...MATRICES.flatMap((name) => {
+    ...names.flatMap((name) => {
       const { wd } = report.matrices.find((m) => m.layer === layer && m.matrix === name)!
       const sorted = wd.filter((value) => Number.isFinite(value)).toSorted((a, b) => a - b)
       return [digits(sorted[sorted.length >> 1] ?? NaN, 3), digits(sorted.at(-1) ?? NaN, 3), spread(sorted, far)]
     }),
   ])
-  const heads = MATRICES.flatMap((name) => [
+  const heads = names.flatMap((name) => [
     { title: `${name.replace('_proj', '')}: median` },
     { title: 'max' },
     { title: 'spread', align: 'left' as const },
@@ -43,7 +44,7 @@ function experimentTables({ clusters, subset }: NonNullable<EntangleReport['expe
 
 function clustersTable({ layer, sparsity, rows }: ClustersExperiment): string {
   const counts = [...new Set(rows.map(({ experts }) => experts))]
-  const lines = MATRICES.flatMap((matrix) =>
+  const lines = MATRICES.filter((name) => rows.some(({ matrix }) => matrix === name)).flatMap((matrix) =>
     (['wasserstein', 'other'] as const).flatMap((group) =>
       (['clusters', 'random'] as const).map((grouping) => {
         const cells = counts.flatMap((experts) => {

@@ -3,7 +3,7 @@ import type { ClusterRow, ClustersExperiment, Experiments, SubsetExperiment } fr
 import type { Marks } from './draw.ts'
 import { COLORS, draw, Plot } from './draw.ts'
 import type { Figure } from './figure.ts'
-import { MATRIX_NAMES } from './select.ts'
+import { namesOf } from './select.ts'
 import { count, share, short, shown } from './text.ts'
 
 /** What the rows of a subset experiment are called in text. */
@@ -68,7 +68,7 @@ function linesFigure(
   const data = medians(clusters, measure)
   return {
     ...texts,
-    panels: MATRIX_NAMES.map((matrix) => ({
+    panels: namesOf(clusters.rows).map((matrix) => ({
       title: short(matrix),
       svg: draw(
         `${label} of ${short(matrix)} neurons by number of experts`,

@@ -1,6 +1,6 @@
 import type { ClustersExperiment, Experiments, SubsetExperiment } from '../entangle/types.ts'
 import { CHOICE_NAMES, medians } from './experiment-figures.ts'
-import { MATRIX_NAMES } from './select.ts'
+import { namesOf } from './select.ts'
 import { share, short, shown } from './text.ts'
 
 /** What the experiments say, in plain words. */
@@ -13,7 +13,7 @@ function clustersFinding(clusters: ClustersExperiment): string {
   const ri = medians(clusters, 'ri').filter(({ experts }) => experts === most)
   const of = (matrix: string, group: string, grouping: string): string =>
     shown(ri.find((m) => m.matrix === matrix && m.group === group && m.grouping === grouping)?.value ?? NaN)
-  const parts = MATRIX_NAMES.map(
+  const parts = namesOf(clusters.rows).map(
     (matrix) =>
       `${short(matrix)} ${of(matrix, 'wasserstein', 'clusters')} (other neurons ${of(matrix, 'other', 'clusters')}, random groups ${of(matrix, 'wasserstein', 'random')})`,
   )

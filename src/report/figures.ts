@@ -3,7 +3,7 @@ import { descending, linearFit, quantiles } from '../entangle/ranking.ts'
 import type { EntangleReport, MatrixName, MatrixReport } from '../entangle/types.ts'
 import { COLORS, draw, Plot } from './draw.ts'
 import type { Figure } from './figure.ts'
-import { MATRIX_NAMES, ofName } from './select.ts'
+import { namesOf, ofName } from './select.ts'
 import { anchor, short, shown } from './text.ts'
 
 /** Points of a scatter plot: more would only make the page heavy. */
@@ -27,7 +27,7 @@ function byLayer(report: EntangleReport): Figure {
     title: 'Entanglement by layer',
     caption:
       'Wasserstein distance (WD) between a neuron’s standardised outputs and a normal distribution: 0 is a plain Gaussian neuron. Line: median of the layer; bands: the middle half and the middle 90 %; rings: where the Wasserstein neurons begin; dots: the most entangled neuron.',
-    panels: MATRIX_NAMES.map((name) => {
+    panels: namesOf(report.matrices).map((name) => {
       const rows = data.filter(({ matrix }) => matrix === name)
       const fill = COLORS[name]
       return {
@@ -60,7 +60,7 @@ function distribution(report: EntangleReport): Figure {
   const intervals = 40
   const all = report.matrices.flatMap(({ wd }) => wd.filter(Number.isFinite))
   const limit = all.reduce((max, wd) => Math.max(max, wd), 0)
-  const data = MATRIX_NAMES.map((name) => {
+  const data = namesOf(report.matrices).map((name) => {
     const neurons = Array.from({ length: intervals }, () => 0)
     for (const { wd } of ofName(report, name))
       for (const value of wd)
@@ -128,7 +128,7 @@ function shapes(report: EntangleReport): Figure {
 }
 
 function difficulty(report: EntangleReport): Figure {
-  const fits = MATRIX_NAMES.map((name) => {
+  const fits = namesOf(report.matrices).map((name) => {
     const matrices = ofName(report, name)
     return {
       name,
@@ -138,12 +138,12 @@ function difficulty(report: EntangleReport): Figure {
       ),
     }
   })
-  const points = MATRIX_NAMES.flatMap((name) => thinned(ofName(report, name).flatMap((m) => pointsOf(m))))
+  const points = namesOf(report.matrices).flatMap((name) => thinned(ofName(report, name).flatMap((m) => pointsOf(m))))
   return {
     id: 'wd-md',
     title: 'Entanglement and mapping difficulty',
     caption: `Mapping difficulty (MD) says how far apart a neuron must send inputs that lie close together. Entangled neurons tend to have the harder mappings; WD explains ${fits.map(({ name, r2 }) => `${shown(r2 * 100)} % of the variance of log MD in ${short(name)}`).join(', ')}. At most ${MAX_POINTS} neurons a panel are drawn.`,
-    panels: MATRIX_NAMES.map((name) => ({
+    panels: namesOf(report.matrices).map((name) => ({
       title: short(name),
       svg: draw(
         `MD of ${short(name)} neurons against WD`,

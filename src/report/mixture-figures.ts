@@ -3,7 +3,7 @@ import type { EntangleReport } from '../entangle/types.ts'
 import { COLORS, draw, Plot } from './draw.ts'
 import type { Figure } from './figure.ts'
 import { thinned } from './figures.ts'
-import { MATRIX_NAMES, ofName } from './select.ts'
+import { namesOf, ofName } from './select.ts'
 import { short, shown } from './text.ts'
 
 /** The figures of an artifact. */
@@ -39,7 +39,7 @@ function split(report: EntangleReport): Figure {
     title: 'Entanglement before and after expansion',
     caption:
       'Median WD of the Wasserstein neurons of each layer: over all tokens (grey), on the tokens of each expert weighted by their share (coloured), and on random groups of the same sizes (dashed), which is what splitting alone would do.',
-    panels: MATRIX_NAMES.map((name) => {
+    panels: namesOf(data).map((name) => {
       const rows = data.filter(({ matrix }) => matrix === name)
       return {
         title: short(name),
@@ -60,7 +60,7 @@ function split(report: EntangleReport): Figure {
 }
 
 function improvement(report: EntangleReport): Figure {
-  const panels = MATRIX_NAMES.map((name) => {
+  const panels = namesOf(report.matrices).map((name) => {
     const all = ofName(report, name).flatMap(({ layer, matrix, wd, expansion }) =>
       wd.map((value, neuron) => ({ layer, matrix, neuron, wd: value, ri: expansion!.ri[neuron]! })),
     )
@@ -107,7 +107,7 @@ function errors(report: EntangleReport): Figure {
     title: 'Error of each expert',
     caption:
       'Root mean square error of the outputs over their root mean square, each dot one expert on its own tokens. An expert far above the others has a cluster that is hard to prune, or too few tokens.',
-    panels: MATRIX_NAMES.map((name) => ({
+    panels: namesOf(data).map((name) => ({
       title: short(name),
       svg: draw(
         `Error of ${short(name)} experts by layer`,
@@ -126,7 +126,7 @@ function errors(report: EntangleReport): Figure {
 }
 
 function zeros(report: EntangleReport): Figure {
-  const data = MATRIX_NAMES.map((name) => ({
+  const data = namesOf(report.matrices).map((name) => ({
     name,
     points: thinned(
       ofName(report, name).flatMap(({ layer, wd, expansion }) =>

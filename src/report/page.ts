@@ -7,7 +7,7 @@ import { denseFigures } from './figures.ts'
 import { mixtureFigures } from './mixture-figures.ts'
 import { neuronTable } from './neuron-table.ts'
 import { SCRIPT } from './script.ts'
-import { MATRIX_NAMES, ofName } from './select.ts'
+import { namesOf, ofName } from './select.ts'
 import { STYLE } from './style.ts'
 import { summarize } from './summary.ts'
 import { count, escape, short, shown } from './text.ts'
@@ -83,7 +83,7 @@ function correlations(report: EntangleReport): string {
     ['MD', (m: EntangleReport['matrices'][number]) => m.md],
   ] as const
   const rows = measures.map(([name, of]) => {
-    const cells = MATRIX_NAMES.map((matrix) => {
+    const cells = namesOf(report.matrices).map((matrix) => {
       const list = ofName(report, matrix)
       return `<td>${shown(
         linearFit(
@@ -95,7 +95,9 @@ function correlations(report: EntangleReport): string {
     return `<tr><th scope="row">${name}</th>${cells.join('')}</tr>`
   })
   return `<section id="correlations"><h3>What else would tell</h3><p>R² of a straight line from simpler measures to WD, over all layers: near 0 means that the measure does not find entangled neurons.</p>
-<table class="plain"><thead><tr><th scope="col">measure</th>${MATRIX_NAMES.map((name) => `<th scope="col">${short(name)}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></section>`
+<table class="plain"><thead><tr><th scope="col">measure</th>${namesOf(report.matrices)
+    .map((name) => `<th scope="col">${short(name)}</th>`)
+    .join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></section>`
 }
 
 function method(report: EntangleReport): string {

@@ -1,7 +1,7 @@
 import { linearFit, quantile, quantiles } from '../entangle/ranking.ts'
 import type { EntangleReport, MatrixReport } from '../entangle/types.ts'
 import { experimentFindings } from './experiment-findings.ts'
-import { MATRIX_NAMES, ofName } from './select.ts'
+import { namesOf, ofName } from './select.ts'
 import { count, share, short, shown } from './text.ts'
 
 /** What a report says, in plain words, and what to try next. */
@@ -27,15 +27,17 @@ function entangled(report: EntangleReport): string[] {
   return [
     `The outputs of a typical neuron are ${shown(median!)} away from a normal distribution (Wasserstein distance, in standard deviations); one in a hundred is further than ${shown(p99!)}. ${count(marked)} of ${count(all.length)} neurons count as Wasserstein neurons, the top ${share(report.options.top)} of their matrix.`,
     `The most entangled one is neuron ${neuron} of ${short(worst.matrix)} in layer ${worst.layer}, with a distance of ${shown(largest(worst))}.`,
-    `By matrix, the median is ${MATRIX_NAMES.map(
-      (name) =>
-        `${shown(
-          quantile(
-            ofName(report, name).flatMap(({ wd }) => wd),
-            0.5,
-          ),
-        )} in ${short(name)}`,
-    ).join(', ')}; by layer it is highest in ${heavy
+    `By matrix, the median is ${namesOf(report.matrices)
+      .map(
+        (name) =>
+          `${shown(
+            quantile(
+              ofName(report, name).flatMap(({ wd }) => wd),
+              0.5,
+            ),
+          )} in ${short(name)}`,
+      )
+      .join(', ')}; by layer it is highest in ${heavy
       .slice(0, 3)
       .map(({ layer, median: m }) => `layer ${layer} (${shown(m)})`)
       .join(', ')} and lowest in layer ${heavy.at(-1)!.layer} (${shown(heavy.at(-1)!.median)}).`,
