@@ -53,7 +53,7 @@ export async function fakeHub(files: Readonly<Record<string, Buffer>>, secret?: 
         JSON.stringify({ sha: COMMIT, siblings: Object.keys(files).map((rfilename) => ({ rfilename })) }),
       )
     }
-    const name = new RegExp(`^/org/tiny/resolve/${COMMIT}/(.+)$`).exec(request.url!)?.[1]
+    const name = new RegExp(`^/org/tiny/resolve/(?:main|${COMMIT})/(.+)$`).exec(request.url!)?.[1]
     const content = name === undefined ? undefined : files[decodeURIComponent(name)]
     if (!content) return end(404, { 'x-error-message': 'Repository not found' })
     const common = { 'x-repo-commit': COMMIT }

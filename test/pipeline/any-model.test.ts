@@ -1,6 +1,8 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { defaultOut } from '../../bin/commands/compress.ts'
+import { failureOf } from '../../bin/failure.ts'
 import { demoModelFolder } from '../../calibration/bundled.ts'
 import { FormatError, NetworkError, UsageError } from '../../src/errors.ts'
 import { compress, evaluate, forwardFile, generate, inspect, localModel, readSafetensors } from '../../src/index.ts'
@@ -149,6 +151,14 @@ describe('calls of the library', () => {
     await expect(
       evaluate({ ...options, model: demoModelFolder(), text: { paths: [chat] }, chatTemplate: true }),
     ).rejects.toThrow(/has no chat template/)
+  })
+})
+
+describe('the command line', () => {
+  it('names artifacts after GGUF files and models of the hub, and ends with 9 where the hub fails', () => {
+    expect(defaultOut('models/SmolLM2.Q4_1.gguf')).toBe('SmolLM2.Q4_1-spexpand')
+    expect(defaultOut('HuggingFaceTB/SmolLM2-135M')).toBe('SmolLM2-135M-spexpand')
+    expect(failureOf(new NetworkError('gone')).code).toBe(9)
   })
 })
 
