@@ -21,7 +21,10 @@ const extension = { darwin: 'dylib', win32: 'dll' }[process.platform] ?? 'so'
 const COMMON = ['-O3', '-std=c++17', '-fPIC', '-fvisibility=hidden', '-fno-exceptions', '-fno-rtti', '-Wall', '-Wextra']
 COMMON.push('-Wno-maybe-uninitialized') // gcc 12 warns about its own intrinsics
 const AVX2 = ['-mavx2', '-mfma', '-mf16c']
-const AVX512 = [...AVX2, ...['f', 'bw', 'vl', 'dq', 'vbmi', 'vbmi2', 'vnni', 'vpopcntdq'].map((part) => `-mavx512${part}`)]
+const AVX512 = [
+  ...AVX2,
+  ...['f', 'bw', 'vl', 'dq', 'vbmi', 'vbmi2', 'vnni', 'vpopcntdq'].map((part) => `-mavx512${part}`),
+]
 const AMX = [...AVX512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16', '-mamx-int8']
 /** Files for one instruction set are named for it; only they may use it, and only after a look at the processor. */
 const BY_SUFFIX = { '.avx2.cpp': AVX2, '.avx512.cpp': AVX512, '.amx.cpp': AMX }

@@ -13,7 +13,10 @@ const COMPILER = process.env['CXX'] ?? 'c++'
 const SANITIZERS = ['-fsanitize=address,undefined', '-fno-sanitize-recover=undefined']
 const COMMON = ['-O1', '-std=c++17', '-Wall', '-Wextra', `-I${NATIVE}`, `-I${HERE}`, ...SANITIZERS]
 const AVX2 = ['-mavx2', '-mfma', '-mf16c']
-const AVX512 = [...AVX2, ...['f', 'bw', 'vl', 'dq', 'vbmi', 'vbmi2', 'vnni', 'vpopcntdq'].map((part) => `-mavx512${part}`)]
+const AVX512 = [
+  ...AVX2,
+  ...['f', 'bw', 'vl', 'dq', 'vbmi', 'vbmi2', 'vnni', 'vpopcntdq'].map((part) => `-mavx512${part}`),
+]
 const AMX = [...AVX512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16']
 
 /** Whether this machine can compile with AddressSanitizer and UBSan at all. */

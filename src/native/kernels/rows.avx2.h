@@ -23,8 +23,8 @@ static inline void prefetchAhead(const void* at) {
  * of bytes are read as whole vectors, of which the upper half is another entry and means nothing.
  */
 struct Shuffles {
-  uint8_t bytes[256 + 1][8];
   uint8_t words[256][16];
+  uint8_t bytes[256 + 1][8];
 };
 
 constexpr Shuffles makeShuffles() {
