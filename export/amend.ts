@@ -67,11 +67,13 @@ function writeAmended(from: string, to: string, manifest: AmendedManifest, amend
   const { sections, weights = {}, tensors = [], files = {} } = amendment
   const isChanging = Object.keys(weights).length + tensors.length > 0
   for (const entry of manifest.files)
-    if (entry.name === GRAPH || (isChanging && entry.name.endsWith('.safetensors'))) assertIntact(from, entry)
+    if (entry.name === GRAPH || (isChanging && /\.(safetensors|onnx)$/.test(entry.name))) assertIntact(from, entry)
   const placed = isChanging ? amendWeights(from, to, { metadata: weights, tensors }) : undefined
   writeFileWhole(join(to, GRAPH), encodeModel(amendedGraph(join(from, GRAPH), amendment, placed)))
+  const others = placed ? manifest.files.filter(({ name }) => name.endsWith('.onnx') && name !== GRAPH) : []
+  for (const { name } of others) writeFileWhole(join(to, name), encodeModel(movedGraph(join(from, name), placed!)))
   for (const [name, content] of Object.entries(files)) writeFileWhole(join(to, name), content)
-  const changed = new Set([GRAPH, ...(placed?.files ?? []), ...Object.keys(files)])
+  const changed = new Set([GRAPH, ...others.map(({ name }) => name), ...(placed?.files ?? []), ...Object.keys(files)])
   const skipped = new Set([...changed, MANIFEST])
   linkRest(from, to, (path) => skipped.has(path))
   const names = [...new Set([...manifest.files.map(({ name }) => name), ...changed])].sort()
@@ -84,6 +86,17 @@ function writeAmended(from: string, to: string, manifest: AmendedManifest, amend
   } as AmendedManifest
   writeFileWhole(join(to, MANIFEST), encodeManifest(amended))
   return amended
+}
+
+/** A second graph over the same weights (hire.onnx): those that moved are followed, files of its own stay. */
+function movedGraph(path: string, placed: AmendedWeights): Model {
+  const model = decodeModel(readFileSync(path), path)
+  const initializer = model.graph.initializer.map((tensor) =>
+    tensor.external && placed.files.includes(tensor.external.location)
+      ? { ...tensor, external: placed.moved(tensor.external) }
+      : tensor,
+  )
+  return { ...model, graph: { ...model.graph, initializer } }
 }
 
 /** The graph over the weights where they lie now, with its new metadata. */
