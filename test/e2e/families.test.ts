@@ -2,7 +2,8 @@ import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { compress, evaluate, generate, verify } from '../../src/index.ts'
+import { entangleReport } from '../../bin/report/entangle.ts'
+import { compress, entangleFiles, evaluate, generate, verify } from '../../src/index.ts'
 import { readConfig } from '../../src/model/config.ts'
 import { FAMILIES } from '../../src/model/families.ts'
 import { addLetters } from '../fixtures/letters.ts'
@@ -64,4 +65,13 @@ describe('every family', () => {
     },
     120_000,
   )
+
+  it('gpt2, which has no gate, gets an entanglement report of its two matrices', async () => {
+    const { model, text } = modelOf('gpt2')
+    const { native: _, ...sizes } = SIZES
+    const result = await entangleFiles({ ...sizes, model, text, pairs: 32, out: `${model}-report` })
+    expect(result.report.matrices.map(({ matrix }) => matrix)).toEqual(['up_proj', 'down_proj', 'up_proj', 'down_proj'])
+    expect(result.report.matrices.every(({ wd, md }) => [...wd, ...md].every(Number.isFinite))).toBe(true)
+    expect(entangleReport(result)).toMatch(/layer +up: median .* down: median/)
+  }, 120_000)
 })
