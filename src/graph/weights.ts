@@ -1,3 +1,4 @@
+import fs from 'node:fs'
 import path from 'node:path'
 import { UnsupportedError } from '../errors.ts'
 import type { TensorTypeName } from '../formats/onnx/types.ts'
@@ -30,7 +31,9 @@ export function sourceOf(model: OpenedModel): Source {
     model,
     place(name) {
       const { dtype, shape, file, offset, byteLength } = model.weights.get(name)
-      return { dtype, shape, external: { location: path.basename(file), offset, length: byteLength } }
+      // The hub's cache has links under the names of weight files, and the files themselves under their hashes.
+      const location = path.basename(fs.realpathSync(file))
+      return { dtype, shape, external: { location, offset, length: byteLength } }
     },
   }
 }

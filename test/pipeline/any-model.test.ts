@@ -113,6 +113,13 @@ describe('calls of the library', () => {
     expect([said.ids, said.model]).toEqual([same.ids, gguf])
   })
 
+  it('evaluate a model of the hub as the folder that it is a copy of', async () => {
+    const options = { windows: 2, sequenceLength: 64, threads: 1 }
+    const { perplexity, model } = await evaluate({ ...options, model: 'org/tiny' })
+    expect(perplexity).toBe((await evaluate({ ...options, model: demoModelFolder() })).perplexity)
+    expect(model).toBe('org/tiny')
+  })
+
   it('give a GGUF file the golden logits through forward', async () => {
     const golden = path.join(GOLDEN, 'models/llama/golden.safetensors')
     const out = path.join(folder, 'states.safetensors')
