@@ -31,7 +31,15 @@ function addPoint() {
     throw new Error(`Cannot add "${label}": no perplexity in ${evaluated ?? compressed}`)
   const bytes = result.ffBytesPerToken - (kind === 'dense' ? overheadOf(data.ffMatrices) : 0)
   const { perplexity, standardError, kl } = quality
-  const point = { label, kind, megabytes: Number((bytes / 1e6).toPrecision(4)), perplexity, standardError, kl }
+  const megabytes = short(bytes / 1e6)
+  const point = {
+    label,
+    kind,
+    megabytes,
+    perplexity: short(perplexity),
+    standardError: short(standardError),
+    kl: short(kl),
+  }
   data.points = [...data.points.filter((other) => other.label !== label || other.kind !== kind), point]
 }
 
@@ -71,6 +79,11 @@ function svgOf({ title, kinds, points }) {
     ],
   )
   return `${svg.replace(/<svg /, '<svg xmlns="http://www.w3.org/2000/svg" ').replace('>', `><style>${STYLE}</style>`)}\n`
+}
+
+/** Five digits; nothing where there is nothing. */
+function short(value) {
+  return value === undefined ? undefined : Number(value.toPrecision(5))
 }
 
 function color({ kind }) {
