@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { demoModelFolder } from '../../../calibration/bundled.ts'
-import { UsageError } from '../../errors.ts'
+import { UnsupportedError, UsageError } from '../../errors.ts'
 import { createGram } from '../../linalg/gram.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import { openModel } from '../../model/open.ts'
@@ -16,6 +16,7 @@ import type { WindowIds } from '../../verify/hidden.ts'
 import { openTailScorer } from './score.ts'
 import type { FfChunk, Walk } from './walk.ts'
 import { openWalk } from './walk.ts'
+import { isNativeForm } from '../ffn.ts'
 import { calibrationText, evaluationText } from '../text.ts'
 import type { Quality, TextSource } from '../types.ts'
 
@@ -103,7 +104,11 @@ export async function predictHire(options: PredictHireOptions): Promise<HireRow[
   }
 }
 
-function assertPredictors(predictors: readonly HirePredictor[], { config }: OpenedModel): void {
+function assertPredictors(predictors: readonly HirePredictor[], { config, folder }: OpenedModel): void {
+  if (!isNativeForm(config))
+    throw new UnsupportedError(
+      `Cannot predict the neurons of ${folder}: model type ${config.modelType}: supported are FF layers down(silu(gate x) · up x) without biases`,
+    )
   for (const predictor of predictors)
     if (predictor.kind === 'lr' && !(predictor.rank >= 1 && predictor.rank <= config.hidden))
       throw new UsageError(`HiRE: got rank ${predictor.rank}, wanted 1 to ${config.hidden}, the width of the FF input`)
