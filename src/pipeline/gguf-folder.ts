@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { FormatError } from '../errors.ts'
 import { openGguf } from '../formats/gguf/reader.ts'
 import { fileSha256 } from '../formats/sha256.ts'
@@ -82,9 +82,4 @@ function isRunning(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
-}
-
-/** The folder of a converted file, to tell it from the user's own folders. */
-export function isConverted(folder: string): boolean {
-  return dirname(dirname(folder)) === join(cacheFolder(process.env), 'gguf')
 }
