@@ -93,8 +93,16 @@ describe('amendArtifact()', () => {
 
   it('replaces what an earlier amendment added: twice the same gives the same bytes', () => {
     const { folder } = artifactOf()
-    const amendment = { sections: { griffin: 1 }, weights: { 'spexpand.griffin': LONG }, tensors: [tensor] }
-    amendArtifact(folder, { ...amendment, sections: { griffin: 0 }, weights: { 'spexpand.griffin': 'other' } })
+    const amendment = {
+      sections: { griffin: { version: 1 } },
+      weights: { 'spexpand.griffin': LONG },
+      tensors: [tensor],
+    }
+    amendArtifact(folder, {
+      ...amendment,
+      sections: { griffin: { version: 0 } },
+      weights: { 'spexpand.griffin': 'other' },
+    })
     amendArtifact(folder, amendment)
     const once = contents(folder)
     amendArtifact(folder, amendment)
@@ -152,11 +160,11 @@ describe('settleFolder() by openArtifact()', () => {
   it('takes the new artifact when the run died between the renames', () => {
     const { folder } = artifactOf()
     const amended = artifactOf()
-    amendArtifact(amended.folder, { sections: { griffin: 'new' } })
+    amendArtifact(amended.folder, { sections: { griffin: { version: 2 } } })
     renameSync(folder, `${folder}.spexpand-old`)
     renameSync(amended.folder, `${folder}.spexpand-new`)
     checkIntegrity(openArtifact(folder))
-    expect(JSON.parse(readFileSync(join(folder, 'spexpand.json'), 'utf8'))).toMatchObject({ griffin: 'new' })
+    expect(JSON.parse(readFileSync(join(folder, 'spexpand.json'), 'utf8'))).toMatchObject({ griffin: { version: 2 } })
   })
 
   it('keeps the old artifact when the run died before them; the next amendment clears up', () => {
@@ -166,7 +174,7 @@ describe('settleFolder() by openArtifact()', () => {
     const before = contents(folder)
     openArtifact(folder)
     expect(contents(folder)).toEqual(before)
-    amendArtifact(folder, { sections: { griffin: 'new' } })
+    amendArtifact(folder, { sections: { griffin: { version: 2 } } })
     expect(existsSync(`${folder}.spexpand-part`) || existsSync(`${folder}.spexpand-new`)).toBe(false)
   })
 })
