@@ -128,7 +128,7 @@ function quality(subset: SubsetExperiment): Figure {
       `${title} by zeros of the pruned rows`,
       {
         x: { label: 'zeros of the pruned rows', tickFormat: '%' },
-        y: { label, type: measure === 'kl' ? 'log' : 'linear', grid: true },
+        y: { label, grid: true, ...(measure === 'kl' ? { type: 'log', tickFormat: '~g' } : {}) },
         marginRight: 90,
       },
       [
