@@ -112,13 +112,6 @@ export function downWithWeightsModel(form: FfForm): Model {
   return finish(b, 'down_with_weights', { y }, ['n', 'd'])
 }
 
-/** x (n, k), weight (m, k) → y (n, m) = x · weightᵀ. */
-export function matMulModel(): Model {
-  const b = new GraphBuilder()
-  const y = product(b, '/product', [b.input('x', 'float', ['n', 'k']), b.input('weight', 'float', ['m', 'k'])])
-  return finish(b, 'product', { y }, ['n', 'm'])
-}
-
 /** hidden (n, d) after the last block → logits (n, vocab), with the final norm. */
 export function headModel(model: OpenedModel): Model {
   const b = new GraphBuilder()

@@ -12,7 +12,7 @@ import {
   gatedIntermediateModel,
   headModel,
   intermediateWithWeightsModel,
-  matMulModel,
+  downWithWeightsModel,
 } from '../../src/graph/models.ts'
 import { openModel } from '../../src/model/open.ts'
 import type { Tensor } from '../../src/runtime/session.ts'
@@ -61,9 +61,10 @@ describe('graphs with run-time weights', () => {
     expect((await run(denseFfnModel(model, 1), { x }))['down_in']).toEqual(dense['down_in'])
   })
 
-  it('matMulModel() is x · weightᵀ', async () => {
-    const { y } = await run(matMulModel(), { x: matrix(2, 3, (i) => i), weight: matrix(1, 3, (i) => i + 1) })
-    expect(y).toEqual({ type: 'float32', dims: [2, 1], data: Float32Array.of(8, 26) })
+  it('downWithWeightsModel() with the dense weights is the second half of denseFfnModel()', async () => {
+    const dense = await run(denseFfnModel(model, 1), { x })
+    const { y } = await run(downWithWeightsModel(model.config), { x: dense['down_in']!, down: weights('down', d, ff) })
+    expectClose(y!, dense['ffn_out']!, 1e-5)
   })
 })
 

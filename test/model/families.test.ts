@@ -25,9 +25,10 @@ describe('docs/families.md', () => {
   )
 })
 
+const falcon = (json: object): Family => familyOf({ model_type: 'falcon', ...json }, 'config.json')
+
 describe('familyOf()', () => {
   it('follows the switches of a file to the variant they ask for', () => {
-    const falcon = (json: object): Family => familyOf({ model_type: 'falcon', ...json }, 'config.json')
     expect(falcon({})).toMatchObject({ parallel: true, defaults: { kvHeads: 1 } })
     expect(falcon({ multi_query: false })).toMatchObject({ parallel: true, defaults: { kvHeads: null } })
     expect(falcon({ parallel_attn: false }).parallel).toBe(false)

@@ -41,10 +41,9 @@ describe('openModel()', () => {
   it('finds tensors of files that leave out the front of every name', () => {
     const folder = changedModel('gpt2', {
       tensors(tensors) {
-        for (const [name, tensor] of [...tensors]) {
-          tensors.delete(name)
-          tensors.set(name.replace(/^transformer\./, ''), tensor)
-        }
+        const named = new Map(tensors)
+        tensors.clear()
+        for (const [name, tensor] of named) tensors.set(name.replace(/^transformer\./, ''), tensor)
       },
     })
     const model = openModel(folder)
