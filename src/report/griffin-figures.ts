@@ -103,7 +103,7 @@ function speed(rows: NonNullable<GriffinPageData['speed']>): Figure {
     return draw(label, { x: DENSITY, y: { label: 'times all neurons', grid: true, zero: true }, color }, [
       Plot.ruleY([1], { stroke: COLORS.faint, strokeDasharray: '4 3' }),
       Plot.lineY(data, { x: 'density', y: 'times', stroke: 'form', z: 'form', strokeWidth: 2 }),
-      Plot.dot(data, { x: 'density', y: 'times', fill: 'form', z: null, r: 3 }),
+      Plot.dot(data, { x: 'density', y: 'times', fill: 'form', r: 3 }),
       Plot.text(
         data.filter(({ density }) => density === Math.min(...data.map((one) => one.density))),
         { x: 'density', y: 'times', text: 'form', dy: -9, textAnchor: 'end' },
@@ -211,7 +211,7 @@ function curves({ flockingCurve }: GriffinPageData): Figure {
           { x: DENSITY, y: { label: 'Jaccard index', domain: [0, 1], grid: true }, color: KIND_COLORS },
           [
             Plot.lineY(data, { x: 'density', y: 'jaccard', stroke: 'kind', z: 'kind', strokeWidth: 2 }),
-            Plot.dot(data, { x: 'density', y: 'jaccard', fill: 'kind', z: null, r: 2.5 }),
+            Plot.dot(data, { x: 'density', y: 'jaccard', fill: 'kind', r: 2.5 }),
             Plot.text(
               data.filter(({ density }) => density === least),
               {
