@@ -93,6 +93,8 @@ export type MixtureReport = {
 export type LayerMixture = {
   readonly layer: number
   readonly tokensPerExpert: readonly number[]
+  /** Only with the split router: tokens per expert of the down projection. */
+  readonly tokensPerDownExpert?: readonly number[]
   /** Tokens of every domain by expert, in the order of text.domains: (domains, experts). */
   readonly usage: readonly (readonly number[])[]
   /**

@@ -5,6 +5,7 @@ import type { Artifact } from '../../verify/artifact.ts'
 import type { ArtifactManifest } from '../../verify/manifest.ts'
 import { runAttention } from '../block.ts'
 import { solveBaseline } from './baseline.ts'
+import { propagateDown, routeDown } from './down-routing.ts'
 import type { ExpansionColumns, ExpansionSlots } from './expansion.ts'
 import { measureExpansion } from './expansion.ts'
 import { histogramSlots, WD_TOLERANCE } from './layer.ts'
@@ -107,23 +108,34 @@ async function measureLayers(
   for (let layer = 0; layer < depth; layer++) {
     options.onProgress?.({ stage: 'calibrate', done: layer, total: depth, block: layer, blocks: depth })
     await runAttention(run, layer)
-    const { ffns, router } = blocks.block(layer)
+    const { ffns, router, downRouter } = blocks.block(layer)
     const { labels, margin } = await routeWithMargins(run.ffnIn, router, blas)
     const groups = groupsOf(labels, ffns.length)
     const baseline = baselines?.block(layer).ffns[0] ?? (await solveBaseline(run, layer, artifact.manifest))
     const columns = await measureExpansion(run, layer, groups, ffns, baseline, slots)
-    await propagate(run, layer, groups, ffns)
+    const down = downRouter && (await routeDown(run, layer, groups, ffns, downRouter, blas))
+    // Down has its own experts on its own groups: measured by themselves, of which only the rows of down count.
+    const downColumns = down ? await measureExpansion(run, layer, down.groups, ffns, baseline, slots) : columns
+    await (down ? propagateDown(run, layer, down, ffns) : propagate(run, layer, groups, ffns))
+    down?.intermediates.close()
     wdBound = Math.max(wdBound, largestBound(columns))
-    expertBound = Math.max(expertBound, columns.expertBound)
+    expertBound = Math.max(expertBound, columns.expertBound, downColumns.expertBound)
     matrices.push(
       ...matrixReports(model, layer, columns, top).map((report, i) => ({
         ...report,
-        expansion: expansionOf(columns, run.parts[i]!, report.matrix, inputsOf(model, report.matrix), ffns),
+        expansion: expansionOf(
+          report.matrix === 'down_proj' ? downColumns : columns,
+          run.parts[i]!,
+          report.matrix,
+          inputsOf(model, report.matrix),
+          ffns,
+        ),
       })),
     )
     layers.push({
       layer,
       tokensPerExpert: groups.map((group) => group.length),
+      ...(down ? { tokensPerDownExpert: down.groups.map((group) => group.length) } : {}),
       usage: usageOf(labels, windows, ffns.length),
       margin,
     })

@@ -1,6 +1,6 @@
 import { demoModelFolder } from '../../../calibration/bundled.ts'
 import type { Router } from '../../cluster/router.ts'
-import { FormatError, IntegrityError, UnsupportedError, UsageError } from '../../errors.ts'
+import { FormatError, IntegrityError, UsageError } from '../../errors.ts'
 import type { TensorStore } from '../../formats/safetensors/reader.ts'
 import { openWeights } from '../../formats/safetensors/weights.ts'
 import type { PackedExpert } from '../../mixture/expert.ts'
@@ -18,7 +18,12 @@ import { matricesOf, packedFront, ROLES } from '../jobs.ts'
 import { readStack } from '../state.ts'
 
 /** One block of an artifact: its experts, and what routes to them. */
-export type ArtifactBlock = { readonly ffns: readonly PackedFfn[]; readonly router: Router | undefined }
+export type ArtifactBlock = {
+  readonly ffns: readonly PackedFfn[]
+  readonly router: Router | undefined
+  /** Only with the split router: what routes to the down projections, on the intermediates of pruned gate and up. */
+  readonly downRouter?: Router
+}
 
 /** Reads blocks of an artifact, one at a time. */
 export type BlockReader = { readonly block: (layer: number) => ArtifactBlock; readonly close: () => void }
@@ -41,13 +46,8 @@ export function openDenseOf({ folder, manifest }: Artifact, given: string | unde
   )
 }
 
-/** Opens the weights of an artifact. Throws UnsupportedError for a split router, whose down projection has its own experts. */
+/** Opens the weights of an artifact. */
 export function openBlocks({ folder, manifest }: Artifact, model: OpenedModel): BlockReader {
-  const { mixture } = manifest
-  if (mixture.router === 'split')
-    throw new UnsupportedError(
-      `Cannot measure ${folder}: its router is split: only artifacts of --router shared, or of one expert, are measured`,
-    )
   const form = formOf(manifest)
   const store = openWeights(folder)
   return { block: (layer) => readBlock(store, model, layer, form), close: () => store.close() }
@@ -94,11 +94,16 @@ function readBlock(store: TensorStore, model: OpenedModel, layer: number, form: 
     const own = Object.entries(experts).map(([matrix, list]) => [matrix, list[e]!] as const)
     return { ...packedFront(Object.fromEntries(own)), down }
   })
-  return { ffns, router: ffns.length > 1 ? readRouter(store, model, layer) : undefined }
+  if (ffns.length === 1) return { ffns, router: undefined }
+  const down = `${baseOf(model, 'down_proj', layer)}.router`
+  return {
+    ffns,
+    router: readRouter(store, baseOf(model, 'up_proj', layer).replace(/\.[^.]+$/, '.router')),
+    ...(store.tensors.has(`${down}.weight`) ? { downRouter: readRouter(store, down) } : {}),
+  }
 }
 
-function readRouter(store: TensorStore, model: OpenedModel, layer: number): Router {
-  const base = baseOf(model, 'up_proj', layer).replace(/\.[^.]+$/, '.router')
+function readRouter(store: TensorStore, base: string): Router {
   const [experts, inputs] = store.get(`${base}.weight`).shape
   return { weight: matOf(experts!, inputs!, store.readF32(`${base}.weight`)), bias: store.readF32(`${base}.bias`) }
 }

@@ -98,7 +98,23 @@ describe('entangle() of an artifact', () => {
       expect(Math.abs(expertWd - expansion!.expertWd[neuron]!)).toBeLessThan(2e-3)
       expect(Math.abs(prunedWd - expansion!.prunedWd[neuron]!)).toBeLessThan(2e-3)
     }
-  }, 120_000)
+  }, 600_000)
+
+  it('measures down by its own experts where the router is split, on the hidden states of that artifact', async () => {
+    await compress({ tokens: 1024, sequenceLength: 128, threads: 2, out: at('split'), experts: 2, router: 'split' })
+    const own = await entangle({ model: at('split'), threads: 2, pairs: 64 })
+    const manifest = JSON.parse(readFileSync(at('split/spexpand.json'), 'utf8')) as {
+      blocks: { tokensPerExpert: number[]; tokensPerDownExpert: number[]; matrices: MatrixStats[] }[]
+    }
+    manifest.blocks.forEach(({ tokensPerExpert, tokensPerDownExpert, matrices }, layer) => {
+      expect(own.mixture!.layers[layer]).toMatchObject({ tokensPerExpert, tokensPerDownExpert })
+      matrices.forEach(({ matrix, error }) => {
+        const measured = own.matrices.find((m) => m.layer === layer && m.matrix === matrix)!
+        const { mean, variance, expansion } = measured
+        expect(Math.abs(matrixError(expansion!.error, mean, variance) / error - 1)).toBeLessThan(0.01)
+      })
+    })
+  }, 600_000)
 
   it('refuses a dense model that is not the source, and a baseline of several experts', async () => {
     await expect(entangle({ model: at('mixture'), baseline: at('mixture') })).rejects.toThrow('it has 2 experts')
