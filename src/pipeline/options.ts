@@ -47,7 +47,9 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
   if (method !== 'sparse-expansion' && options.experts !== undefined && options.experts !== 1)
     throw new UsageError(`Method '${method}' has one expert by definition: got experts ${options.experts}`)
   if (options.expertsProfile !== undefined && options.experts !== undefined)
-    throw new UsageError(`--experts ${options.experts} with --experts-profile: the profile says how many each layer has`)
+    throw new UsageError(
+      `--experts ${options.experts} with --experts-profile: the profile says how many each layer has`,
+    )
   const pattern = options.pattern ?? { kind: 'unstructured', sparsity: 0.7 }
   checkPattern(pattern, pattern.kind === 'n:m' ? pattern.m : 1)
   const tokens = whole('tokens', options.tokens ?? 131_072, 1)
