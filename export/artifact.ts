@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { LayerProfile } from '../src/entangle/profile.ts'
+import type { LayerProfile } from '../src/mixture/profile.ts'
 import { UnsupportedError } from '../src/errors.ts'
 import { writeFileWhole } from '../src/formats/bytes.ts'
 import { encodeModel } from '../src/formats/onnx/encode.ts'

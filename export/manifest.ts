@@ -1,4 +1,4 @@
-import type { LayerProfile } from '../src/entangle/profile.ts'
+import type { LayerProfile } from '../src/mixture/profile.ts'
 import type { ValueType } from '../src/mixture/values.ts'
 import type { BlockStats, Fallback } from '../src/pipeline/types.ts'
 import type { StockBody } from './functions.ts'

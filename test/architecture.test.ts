@@ -32,7 +32,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   mixture: ['cluster', 'prune'],
   cluster: ['linalg'],
   prune: ['linalg'],
-  entangle: ['linalg'],
+  entangle: ['linalg', 'mixture'],
   predict: ['linalg'],
   report: ['entangle'],
   verify: ['runtime', 'model', 'formats'],

@@ -1,6 +1,6 @@
 import { availableParallelism, totalmem } from 'node:os'
 import { demoModelFolder } from '../../calibration/bundled.ts'
-import type { ExpertsProfile } from '../entangle/profile.ts'
+import type { ExpertsProfile } from '../mixture/profile.ts'
 import { UsageError } from '../errors.ts'
 import type { ValueForm } from '../mixture/values.ts'
 import { VALUE_TYPES } from '../mixture/values.ts'

@@ -1,5 +1,5 @@
 import { foldPeakBytes } from '../../export/artifact.ts'
-import type { ExpertsProfile } from '../entangle/profile.ts'
+import type { ExpertsProfile } from '../mixture/profile.ts'
 import { UsageError } from '../errors.ts'
 import { modelName } from '../model/name.ts'
 import type { OpenedModel } from '../model/open.ts'

@@ -1,6 +1,6 @@
 import type { GriffinEvaluation } from './predict/griffin-evaluate.ts'
 import type { GriffinOption } from './predict/griffin-option.ts'
-import type { ExpertsProfile } from '../entangle/profile.ts'
+import type { ExpertsProfile } from '../mixture/profile.ts'
 import type { Provider } from '../runtime/session.ts'
 
 /** How FF weights are removed: a share of all weights, or n zeros in every m inputs of a row. */

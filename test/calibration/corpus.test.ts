@@ -43,6 +43,10 @@ async function pieces(text: string): Promise<string[]> {
   return (await collect(readPlainText(chunks(Buffer.from(text), 4), 'x', 'd', 8))).map((piece) => piece.text)
 }
 
+function refuseChat(): never {
+  throw new Error('roles must\nalternate')
+}
+
 describe('readDocuments()', () => {
   it('readDocuments() takes a plain file as one document, its name as the domain', async () => {
     expect(await read([file('book.txt', 'One.\n\nTwö.\n')])).toEqual([document('One.\n\nTwö.\n', 'book')])
@@ -62,10 +66,9 @@ describe('readDocuments()', () => {
     expect(await read([path], { renderChat })).toEqual([document('rendered', 'x'), document('t', 'chat')])
     expect(seen).toEqual([{ messages: [{ role: 'a', content: 'b' }] }])
     await expect(read([path])).rejects.toThrow(/line 1: field "text" is missing, and "messages" need --chat-template/)
-    const refuse = (): never => {
-      throw new Error('roles must\nalternate')
-    }
-    await expect(read([path], { renderChat: refuse })).rejects.toThrow(/the chat template says "roles must alternate"/)
+    await expect(read([path], { renderChat: refuseChat })).rejects.toThrow(
+      /the chat template says "roles must alternate"/,
+    )
     const bad = file('bad-chat.jsonl', '{"messages":[{"role":"a"}],"tools":"none"}\n')
     await expect(read([bad], { renderChat })).rejects.toThrow(/field "tools" is no list/)
   })
