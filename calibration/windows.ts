@@ -1,7 +1,8 @@
 import { FormatError, UsageError } from '../src/errors.ts'
 import { createRng } from '../src/linalg/rng.ts'
-import type { CorpusOptions } from './corpus.ts'
+import type { CorpusOptions, Document } from './corpus.ts'
 import { readDocuments } from './corpus.ts'
+import { spreadText } from './spread.ts'
 import type { TokenStream, TokenStreamOptions } from './stream.ts'
 import { tokenStream } from './stream.ts'
 
@@ -16,7 +17,7 @@ export type Windows = {
   readonly sequenceLength: number
   /** Tokens that the windows were taken from. */
   readonly streamTokens: number
-  /** true when the text went on: see streamLimit(). */
+  /** true when the text was longer: pieces of it, from its begin to its end, were read. See textLimit(). */
   readonly truncated: boolean
   readonly documents: number
   /** Documents of white space only, which were left out. */
@@ -28,8 +29,6 @@ export type CalibrationOptions = {
   readonly sequenceLength: number
   /** @default 0 */
   readonly seed?: number
-  /** Tokens of text that are read; of a text in order of domains, the first part is one domain. @default streamLimit() */
-  readonly streamTokens?: number
 }
 
 export type EvaluationOptions = {
@@ -40,27 +39,50 @@ export type EvaluationOptions = {
 
 type Encoding = Pick<TokenStreamOptions, 'encode' | 'separatorId'>
 
-/** Tokens of text that are read for `tokens` tokens of windows: 64 times as many, at least a million. */
-export function streamLimit(tokens: number): number {
-  return Math.max(1 << 20, 64 * tokens)
+/**
+ * Characters of text that are tokenised for `tokens` tokens of windows: 256 each, about 64 times the tokens in English,
+ * and at least 4 million.
+ */
+export function textLimit(tokens: number): number {
+  return Math.max(1 << 22, 256 * tokens)
 }
 
-/** calibrationWindows() of the documents of some files (readDocuments()), which are read up to streamLimit(). */
+/** calibrationWindows() of the documents of some files (readDocuments()), of more than textLimit() of pieces of them. */
 export async function readCalibrationWindows(
   paths: readonly string[],
   options: CalibrationOptions & Encoding & CorpusOptions,
 ): Promise<Windows> {
-  const maxTokens = options.streamTokens ?? streamLimit(options.tokens)
-  return calibrationWindows(await tokenStream(readDocuments(paths, options), { ...options, maxTokens }), options)
+  return calibrationWindows(await readStream(paths, options, textLimit(options.tokens)), options)
 }
 
-/** evaluationWindows() of the documents of some files (readDocuments()), which are read up to streamLimit(). */
+/** evaluationWindows() of the documents of some files (readDocuments()), of more than textLimit() of pieces of them. */
 export async function readEvaluationWindows(
   paths: readonly string[],
   options: EvaluationOptions & Encoding & CorpusOptions,
 ): Promise<Windows> {
-  const maxTokens = streamLimit(options.windows * options.sequenceLength)
-  return evaluationWindows(await tokenStream(readDocuments(paths, options), { ...options, maxTokens }), options)
+  const limit = textLimit(options.windows * options.sequenceLength)
+  return evaluationWindows(await readStream(paths, options, limit), options)
+}
+
+async function readStream(
+  paths: readonly string[],
+  options: Encoding & CorpusOptions,
+  limit: number,
+): Promise<TokenStream> {
+  const { documents, isPart } = await spreadText(await rereadable(paths, options), limit)
+  // A character has at most 4 bytes, and a token at least one: every character fits.
+  const stream = await tokenStream(documents, { ...options, maxTokens: 4 * limit })
+  return { ...stream, truncated: isPart || stream.truncated }
+}
+
+/** Files are read again; what came from standard input is kept. */
+async function rereadable(paths: readonly string[], options: CorpusOptions): Promise<() => AsyncIterable<Document>> {
+  if (!paths.includes('-')) return () => readDocuments(paths, options)
+  const kept: Document[] = []
+  for await (const document of readDocuments(paths, options)) kept.push(document)
+  return async function* () {
+    yield* kept
+  }
 }
 
 /**

@@ -16,11 +16,9 @@ export function calibrationText(
     readonly tokens: number
     readonly sequenceLength: number
     readonly seed: number
-    /** Tokens of text that are read. @default streamLimit() of `tokens` */
-    readonly streamTokens?: number
   },
 ): Promise<Windows> {
-  const { tokens, sequenceLength, seed, streamTokens } = options
+  const { tokens, sequenceLength, seed } = options
   assertPositions(model, sequenceLength)
   const { encode, separatorId } = openTokenizer(model.folder)
   return readCalibrationWindows(options.text?.paths ?? [calibrationCorpus()], {
@@ -30,7 +28,6 @@ export function calibrationText(
     seed,
     encode,
     separatorId,
-    ...(streamTokens === undefined ? {} : { streamTokens }),
   })
 }
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Tokenizer } from '@huggingface/tokenizers'
 import * as fc from 'fast-check'
@@ -13,7 +14,7 @@ import {
   evaluationWindows,
   readCalibrationWindows,
   readEvaluationWindows,
-  streamLimit,
+  textLimit,
 } from '../../calibration/windows.ts'
 import { FormatError, UsageError } from '../../src/errors.ts'
 
@@ -190,9 +191,34 @@ describe('bundled texts', () => {
   })
 })
 
-describe('streamLimit()', () => {
-  it('streamLimit() is 64 times the tokens, at least a million', () => {
-    expect(streamLimit(131_072)).toBe(8_388_608)
-    expect(streamLimit(256)).toBe(1_048_576)
+describe('textLimit()', () => {
+  it('textLimit() is 256 characters a token, at least four million', () => {
+    expect(textLimit(131_072)).toBe(33_554_432)
+    expect(textLimit(256)).toBe(4_194_304)
   })
+})
+
+it('readCalibrationWindows() draws from all of a text that is too long to be read as a whole', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'spexpand-windows-'))
+  try {
+    const path = join(folder, 'sorted.jsonl')
+    // Five domains one after the other, a megabyte each: more than textLimit() of so few tokens.
+    const lines = ['a', 'b', 'c', 'd', 'e'].flatMap((domain) =>
+      Array.from({ length: 10 }, () => JSON.stringify({ domain, text: domain.repeat(100_000) })),
+    )
+    writeFileSync(path, `${lines.join('\n')}\n`)
+    const options = { encode, separatorId: 0, tokens: 16_000, sequenceLength: 32 }
+    const windows = await readCalibrationWindows([path], options)
+    expect(windows.truncated).toBe(true)
+    expect(windows.streamTokens).toBeLessThan(textLimit(16_000) * 1.01)
+    const counts = new Int32Array(5)
+    for (const domain of windows.domains) counts[domain]!++
+    for (const count of counts) expect(count / 16_000).toBeGreaterThan(0.15)
+    const stdin = (async function* () {
+      yield readFileSync(path)
+    })()
+    expect(await readCalibrationWindows(['-'], { ...options, stdin })).toEqual(windows)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })

@@ -20,7 +20,6 @@ import { isArtifact, openArtifact, readGraph } from '../../verify/artifact.ts'
 import { TOOL_VERSION } from '../../version.ts'
 import { sourceHash } from '../fingerprint.ts'
 import { calibrationText } from '../text.ts'
-import { STREAM_TOKENS } from './hire.ts'
 import { chooseFf } from './hire-ff.ts'
 import type { FfChoice } from './hire-ff.ts'
 import type { SoftmaxChoice } from './hire-softmax.ts'
@@ -143,7 +142,6 @@ async function windowsOf(
     tokens: (first! + second!) * sequenceLength,
     sequenceLength,
     seed,
-    streamTokens: STREAM_TOKENS,
   })
   const cut = first! * sequenceLength
   return {

@@ -20,12 +20,6 @@ import { isNativeForm } from '../ffn.ts'
 import { calibrationText, evaluationText } from '../text.ts'
 import type { Quality, TextSource } from '../types.ts'
 
-/**
- * Tokens of text that calibration windows are drawn from. With a limit near the number of tokens wanted, a text in order
- * of domains would be calibrated on its first domain only: that cost 0.01 to 0.03 of recall (docs/predict.md).
- */
-export const STREAM_TOKENS = 1 << 23
-
 export type PredictHireOptions = {
   /** Dense model folder. @default the embedded demo model */
   readonly model?: string
@@ -84,7 +78,6 @@ export async function predictHire(options: PredictHireOptions): Promise<HireRow[
       tokens,
       sequenceLength,
       seed: 0,
-      streamTokens: STREAM_TOKENS,
     })
     const text = options.text ? { text: options.text } : {}
     const windows = await evaluationText(folder, { ...text, windows: count, sequenceLength })
