@@ -43,7 +43,8 @@ describe('docs/cli', () => {
       const flags = command.options.map(({ long }) => long!)
       const rows = [...read(`docs/cli/${name}.md`).matchAll(/^\| `(?:-\w, )?(--[\w-]+)/gm)].map((match) => match[1]!)
       expect(flags.length).toBeGreaterThan(1)
-      expect(rows.sort()).toEqual(flags.sort())
+      // A flag of two forms of a command (predict --griffin, predict --hire) has a row in each.
+      expect([...new Set(rows)].sort()).toEqual(flags.sort())
     },
   )
 
