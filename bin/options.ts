@@ -80,7 +80,7 @@ export function addCompressionOptions(command: Command): Command {
 }
 
 function addSolverOptions(command: Command): Command {
-  addRefineOption(addDampingOption(command), '1 for int4, else 0')
+  addRefineOption(addDampingOption(command), '1')
     .option(
       '--damping-max <fraction>',
       'largest damping tried when a factorisation fails (default: 1)',

@@ -74,7 +74,7 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
     sequenceLength,
     damping,
     dampingMax,
-    refine: refinement(method, values, options.refine),
+    refine: refinement(method, options.refine, 1),
     minTokensPerExpert: whole('min-tokens-per-expert', options.minTokensPerExpert ?? 1, 0),
     trueSequential: options.trueSequential ?? false,
     stockBody: options.stockBody ?? 'stream',
@@ -86,11 +86,11 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
 }
 
 /** Passes of refinement. Throws UsageError for a method that has no Hessian to refine by. */
-export function refinement(method: Method, { type }: ValueForm, refine?: number): number {
+export function refinement(method: Method, refine: number | undefined, otherwise: number): number {
   const usesHessian = method === 'sparse-expansion' || method === 'sparsegpt'
   if (!usesHessian && refine)
     throw new UsageError(`--refine ${refine} with --method ${method}: only sparse-expansion and sparsegpt can refine`)
-  return whole('refine', refine ?? (usesHessian && type === 'int4' ? 1 : 0), 0, MAX_REFINE)
+  return whole('refine', refine ?? (usesHessian ? otherwise : 0), 0, MAX_REFINE)
 }
 
 /** Value type and group size with their defaults. Throws UsageError for those that do not exist. */

@@ -67,7 +67,7 @@ export async function pruneMatrixFile(options: PruneMatrixFileOptions): Promise<
   const method = options.method ?? 'sparsegpt'
   const form = formOf(options)
   const rounding = form && ('groupSize' in form ? gridOf(form)! : form)
-  const refine = refinement(method, form ?? { type: 'f16' }, options.refine)
+  const refine = refinement(method, options.refine, form?.type === 'int4' ? 1 : 0)
   const { W, X } = readMatrices(options.input)
   const native = (options.native ?? true) ? nativeProducts() : undefined
   const result = await pruneMatrix({

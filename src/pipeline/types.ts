@@ -79,7 +79,7 @@ export type CompressOptions = {
   readonly minTokensPerExpert?: number
   /**
    * Passes over the kept weights after the sweep, each moving every one to where the layer's error is lowest while the
-   * others stay; 0 is SparseGPT as published. @default 1 for int4, else 0
+   * others stay; 0 is SparseGPT as published. @default 1
    */
   readonly refine?: number
   /** Calibrate down on the intermediates of the pruned gate and up instead of the dense ones. @default false */
