@@ -58,9 +58,11 @@ ${EXIT_CODES_HELP}`
 export function addPredictCommand(program: Command, context: Context): void {
   const command = program
     .command('predict')
-    .description('measure which FF neurons a prompt needs (GRIFFIN), and write what a runtime needs to skip the others')
+    .description(
+      'measure which FF neurons a prompt (GRIFFIN) or a token (HiRE) needs, and write what a runtime needs to skip the others',
+    )
     .argument('[model]', `${MODEL} (default: the embedded demo model)`)
-    .option('--griffin', 'sets of neurons chosen once per prompt; has to be given: it says what to predict')
+    .option('--griffin', 'sets of neurons chosen once per prompt; give it or --hire')
     .option('-o, --out <folder>', 'folder for griffin.json and griffin.html; without it an artifact gets them itself')
     .option(
       '--dense <folder>',
