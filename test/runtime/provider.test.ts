@@ -135,4 +135,51 @@ describe.skipIf(!isBuilt)('the addon', () => {
     const said = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' })
     expect(said).toBe(`${ort.env.versions.node} ${ort.env.versions.node}`)
   })
+
+  it('opens the first sessions of a process in many threads at once', { timeout: 120_000 }, () => {
+    if (!native.found) throw new Error('unreachable')
+    const options = {
+      runtime: runtimeLibrary(),
+      operators: native.operatorsPath,
+      threads: 1,
+      optimization: 99,
+      memoryArena: true,
+      memoryPattern: true,
+      logSeverity: 3,
+      config: [],
+    }
+    const script = `
+      const { Worker } = require('node:worker_threads')
+      const open = ${openAtOnce.toString()}
+      const given = ${JSON.stringify({
+        addon: native.addonPath,
+        ort: createRequire(import.meta.url).resolve('onnxruntime-node'),
+        model: Buffer.from(identityModel('float')).toString('base64'),
+        options,
+      })}
+      require(given.ort)
+      const gate = new Int32Array(new SharedArrayBuffer(4))
+      for (let i = 0; i < 8; i++) {
+        const worker = new Worker('(' + open.toString() + ')(require)', { eval: true, workerData: { given, gate } })
+        worker.on('message', (said) => process.stdout.write(said + ' '))
+      }
+    `
+    for (let i = 0; i < 15; i++)
+      expect(execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' })).toBe('opened '.repeat(8))
+  })
 })
+
+/** In a worker: waits for the seven others, then opens a session. */
+function openAtOnce(load: NodeJS.Require): void {
+  const { parentPort, workerData } = load('node:worker_threads')
+  const { given, gate } = workerData
+  const addon = load(given.addon)
+  Atomics.add(gate, 0, 1)
+  while (Atomics.load(gate, 0) < 8);
+  try {
+    addon.createSession({ ...given.options, model: Buffer.from(given.model, 'base64') })
+    parentPort.postMessage('opened')
+  } catch (error) {
+    parentPort.postMessage((error as Error).message)
+  }
+}

@@ -4,6 +4,9 @@
 #include "tensors.h"
 #include "values.h"
 
+#include <atomic>
+#include <mutex>
+
 using namespace spexpand;
 
 namespace {
@@ -95,9 +98,33 @@ std::string apply(const ort::Api& api, const Options& options, ort::SessionOptio
   return first;
 }
 
+/**
+ * The first session of a process is opened alone: onnxruntime enters the domains of custom operators into a list of the whole
+ * process, looks first whether they are there, and fails when another thread enters them in between.
+ */
+class FirstAlone {
+ public:
+  FirstAlone() {
+    if (!isOpen().load()) lock_ = std::unique_lock<std::mutex>(mutex());
+  }
+  void opened() { isOpen().store(true); }
+
+ private:
+  static std::mutex& mutex() {
+    static std::mutex one;
+    return one;
+  }
+  static std::atomic<bool>& isOpen() {
+    static std::atomic<bool> one{false};
+    return one;
+  }
+  std::unique_lock<std::mutex> lock_;
+};
+
 std::string open(const Runtime& runtime, const Options& options, const std::string& path, const Bytes& bytes,
                  ort::Session** out) {
   const ort::Api& api = *runtime.api;
+  FirstAlone turn;
   ort::SessionOptions* target = nullptr;
   std::string error = take_message(api, api.CreateSessionOptions(&target));
   if (error.empty()) error = apply(api, options, target);
@@ -106,6 +133,7 @@ std::string open(const Runtime& runtime, const Options& options, const std::stri
                                   ? api.CreateSessionFromArray(runtime.env, bytes.data, bytes.size, target, out)
                                   : api.CreateSession(runtime.env, path.c_str(), target, out));
   if (target) api.ReleaseSessionOptions(target);
+  if (error.empty()) turn.opened();
   return error;
 }
 

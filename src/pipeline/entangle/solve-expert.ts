@@ -27,6 +27,7 @@ export async function solveExpert(
       method: 'sparsegpt',
       damping: 0.01,
       dampingMax: 1,
+      refine: 1,
       ...options,
       keep: true,
     })
