@@ -150,7 +150,20 @@ describe.skipIf(!isBuilt)('the addon', () => {
     }
     const script = `
       const { Worker } = require('node:worker_threads')
-      const open = ${openAtOnce.toString()}
+      const open = (load) => {
+        const { parentPort, workerData } = load('node:worker_threads')
+        const { given, gate } = workerData
+        const addon = load(given.addon)
+        Atomics.add(gate, 0, 1)
+        while (Atomics.load(gate, 0) < 8);
+        let said = 'opened'
+        try {
+          addon.createSession({ ...given.options, model: Buffer.from(given.model, 'base64') })
+        } catch (error) {
+          said = error.message
+        }
+        parentPort.postMessage(said)
+      }
       const given = ${JSON.stringify({
         addon: native.addonPath,
         ort: createRequire(import.meta.url).resolve('onnxruntime-node'),
@@ -168,18 +181,3 @@ describe.skipIf(!isBuilt)('the addon', () => {
       expect(execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' })).toBe('opened '.repeat(8))
   })
 })
-
-/** In a worker: waits for the seven others, then opens a session. */
-function openAtOnce(load: NodeJS.Require): void {
-  const { parentPort, workerData } = load('node:worker_threads')
-  const { given, gate } = workerData
-  const addon = load(given.addon)
-  Atomics.add(gate, 0, 1)
-  while (Atomics.load(gate, 0) < 8);
-  try {
-    addon.createSession({ ...given.options, model: Buffer.from(given.model, 'base64') })
-    parentPort.postMessage('opened')
-  } catch (error) {
-    parentPort.postMessage((error as Error).message)
-  }
-}
