@@ -3,6 +3,7 @@ import type {
   compress,
   doctor,
   evaluate,
+  exportGenai,
   exportHfDense,
   forwardFile,
   generate,
@@ -22,6 +23,7 @@ export type Library = {
   readonly entangleFiles: typeof entangleFiles
   readonly evaluate: typeof evaluate
   readonly inspect: typeof inspect
+  readonly exportGenai: typeof exportGenai
   readonly exportHfDense: typeof exportHfDense
   readonly forwardFile: typeof forwardFile
   readonly doctor: typeof doctor
