@@ -3,6 +3,7 @@
 //   dist/native/spexpand.node        addon: products and sessions       (addon/ gemm/)
 //   dist/native/libspexpand_ops_cuda.so, only with --cuda: cuda/build.mjs, by nvcc   (not yet run on a GPU)
 // --optional: where they cannot be built say so and succeed; everything works without them, slower.
+// --target TRIPLE: for another processor, by TRIPLE-g++ (or what CXX names), into prebuilds/PLATFORM-ARCH.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -12,11 +13,11 @@ import { buildCuda } from './cuda/build.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const root = join(here, '..', '..')
-const out = join(root, 'dist', 'native')
-const objects = join(out, 'objects')
-const compiler = process.env.CXX ?? 'c++'
-const isX86 = process.arch === 'x64'
-const extension = { darwin: 'dylib', win32: 'dll' }[process.platform] ?? 'so'
+const target = targetNamed()
+const out = target.folder
+const objects = join(root, 'dist', 'native', 'objects', target.name)
+const compiler = process.env.CXX ?? target.compiler
+const extension = target.platform === 'darwin' ? 'dylib' : 'so'
 
 const COMMON = ['-O3', '-std=c++17', '-fPIC', '-fvisibility=hidden', '-fno-exceptions', '-fno-rtti', '-Wall', '-Wextra']
 COMMON.push('-Wno-maybe-uninitialized') // gcc 12 warns about its own intrinsics
@@ -27,13 +28,20 @@ const AVX512 = [
 ]
 const AMX = [...AVX512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16', '-mamx-int8']
 /** Files for one instruction set are named for it; only they may use it, and only after a look at the processor. */
-const BY_SUFFIX = { '.avx2.cpp': AVX2, '.avx512.cpp': AVX512, '.amx.cpp': AMX }
+const INSTRUCTION_SETS = {
+  x64: { avx2: AVX2, avx512: AVX512, amx: AMX },
+  arm64: { neon: [], neondot: ['-march=armv8.2-a+dotprod'] },
+}
+// There every processor has fused multiply-adds, and compilers make them of products and sums. Rounding then differs
+// from what all instruction sets agree on.
+if (target.arch === 'arm64') COMMON.push('-ffp-contract=off')
 
 const LIBRARIES = [
   { file: `libspexpand_ops.${extension}`, folders: ['kernels', 'ops', 'gemm'], flags: [] },
   { file: 'spexpand.node', folders: ['addon', 'gemm'], flags: addonLinkFlags() },
 ]
 
+if (target.platform === 'win32') stop('Windows has no dlopen, by which the addon finds onnxruntime: build under WSL')
 if (process.argv.includes('--cuda')) {
   buildCuda()
   process.exit(0)
@@ -41,6 +49,7 @@ if (process.argv.includes('--cuda')) {
 if (spawnSync(compiler, ['--version']).status !== 0) {
   stop(`no C++ compiler ("${compiler}"): install g++ or clang (or set CXX), then npm run build:native`)
 }
+mkdirSync(out, { recursive: true })
 mkdirSync(objects, { recursive: true })
 const newestHeader = Math.max(
   0,
@@ -50,12 +59,12 @@ const newestHeader = Math.max(
 for (const library of LIBRARIES) await build(library)
 
 async function build({ file, folders, flags }) {
-  const units = sources(['.cpp'], folders).filter((path) => isX86 || !suffixOf(path))
+  const units = sources(['.cpp'], folders).filter((path) => flagsOf(path))
   if (!units.some((path) => path.includes(`${folders[0]}`))) return
   const compiled = await inParallel(units, compile)
-  const target = join(out, file)
-  if (existsSync(target) && compiled.every((object) => modified(object) <= modified(target))) return
-  const partial = `${target}.${process.pid}.partial`
+  const library = join(out, file)
+  if (existsSync(library) && compiled.every((object) => modified(object) <= modified(library))) return
+  const partial = `${library}.${process.pid}.partial`
   await run([
     ...COMMON,
     '-shared',
@@ -64,24 +73,40 @@ async function build({ file, folders, flags }) {
     partial,
     ...flags,
     '-lpthread',
-    ...(process.platform === 'linux' ? ['-ldl'] : []),
+    ...(target.platform === 'linux' ? ['-ldl'] : []),
   ])
-  renameSync(partial, target)
+  renameSync(partial, library)
 }
 
 async function compile(path) {
   const object = join(objects, `${basename(dirname(path))}.${basename(path, '.cpp')}.o`)
   if (existsSync(object) && modified(object) > Math.max(modified(path), newestHeader)) return object
-  const suffix = suffixOf(path)
   const includes = path.includes('addon') ? nodeIncludes() : []
   const partial = `${object}.${process.pid}.partial`
-  await run([...COMMON, ...(suffix ? BY_SUFFIX[suffix] : []), ...includes, `-I${here}`, '-c', path, '-o', partial])
+  await run([...COMMON, ...flagsOf(path), ...includes, `-I${here}`, '-c', path, '-o', partial])
   renameSync(partial, object)
   return object
 }
 
-function suffixOf(path) {
-  return Object.keys(BY_SUFFIX).find((suffix) => path.endsWith(suffix))
+/** Flags of a file, or undefined: it is for another processor. */
+function flagsOf(path) {
+  const set = /\.(\w+)\.cpp$/.exec(path)?.[1]
+  return set === undefined ? [] : INSTRUCTION_SETS[target.arch]?.[set]
+}
+
+/** What is built for: this machine, or what --target names as compilers do (aarch64-linux-gnu). */
+function targetNamed() {
+  const at = process.argv.indexOf('--target')
+  if (at < 0) {
+    const { platform, arch } = process
+    return { name: 'host', platform, arch, compiler: 'c++', folder: join(root, 'dist', 'native') }
+  }
+  const triple = process.argv[at + 1] ?? ''
+  const arch = { aarch64: 'arm64', arm64: 'arm64', x86_64: 'x64' }[triple.split('-')[0]]
+  const platform = ['linux', 'darwin'].find((name) => triple.includes(`-${name}`))
+  if (!arch || !platform) stop(`--target is "${triple}", expected e.g. aarch64-linux-gnu or x86_64-linux-gnu`)
+  const folder = join(root, 'prebuilds', `${platform}-${arch}`)
+  return { name: triple, platform, arch, compiler: `${triple}-g++`, folder }
 }
 
 function sources(extensions, folders) {
@@ -106,7 +131,7 @@ function nodeIncludes() {
 }
 
 function addonLinkFlags() {
-  return process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : []
+  return target.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : []
 }
 
 /** Says why there are no native kernels, and ends. */

@@ -10,7 +10,7 @@ namespace {
 
 /** The instruction sets of this processor, one a line. */
 int listIsas() {
-  for (const char* name : {"scalar", "avx2", "avx512", "amx"}) {
+  for (const char* name : {"scalar", "avx2", "avx512", "amx", "neon", "neon-dot"}) {
     spexpand::Error error;
     if (spexpand::isaNamed(name, error)) std::puts(name);
   }

@@ -7,7 +7,7 @@ const isPossible = canBuild()
 if (!isPossible) console.log('SKIPPED test/native/kernels: no C++ compiler with AddressSanitizer and UBSan')
 
 const run = promisify(execFile)
-const ISAS = ['scalar', 'avx2', 'avx512', 'amx']
+const ISAS = ['scalar', 'avx2', 'avx512', 'amx', 'neon', 'neon-dot']
 
 describe.skipIf(!isPossible)('native kernels under AddressSanitizer and UBSan', () => {
   let driver = ''
@@ -39,6 +39,8 @@ describe.skipIf(!isPossible)('native kernels under AddressSanitizer and UBSan', 
   )
 
   it('isaNamed() refuses a name that it does not know', async () => {
-    await expect(run(driver, ['compare', 'sse2'])).rejects.toThrow('expected scalar, avx2, avx512 or amx')
+    await expect(run(driver, ['compare', 'sse2'])).rejects.toThrow(
+      'expected scalar, avx2, avx512, amx, neon or neon-dot',
+    )
   })
 })

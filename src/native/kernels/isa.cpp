@@ -8,6 +8,12 @@
 
 #include "kernels/tiles.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 namespace spexpand {
 
 bool fail(Error& error, const char* format, ...) {
@@ -34,6 +40,19 @@ bool hasAvx512() {
 }
 
 bool hasAmx() { return hasAvx512() && __builtin_cpu_supports("avx512bf16") && hasTiles(); }
+#elif defined(__aarch64__) && defined(__linux__)
+bool hasDot() {
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP, which old headers lack
+  return (getauxval(AT_HWCAP) & kDotProducts) != 0;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+bool hasDot() {
+  int isThere = 0;
+  size_t size = sizeof isThere;
+  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &isThere, &size, nullptr, 0) == 0 && isThere != 0;
+}
+#elif defined(__aarch64__)
+bool hasDot() { return false; }
 #endif
 
 }  // namespace
@@ -44,11 +63,16 @@ const Isa* isaNamed(const char* name, Error& error) {
   if (std::strcmp(name, "avx2") == 0 && hasAvx2()) return &kAvx2;
   if (std::strcmp(name, "avx512") == 0 && hasAvx512()) return &kAvx512;
   if (std::strcmp(name, "amx") == 0 && hasAmx()) return &kAmx;
+#elif defined(__aarch64__)
+  if (std::strcmp(name, "neon") == 0) return &kNeon;
+  if (std::strcmp(name, "neon-dot") == 0 && hasDot()) return &kNeonDot;
 #endif
   bool isKnown = false;
-  for (const char* known : {"avx2", "avx512", "amx"}) isKnown = isKnown || std::strcmp(name, known) == 0;
+  for (const char* known : {"avx2", "avx512", "amx", "neon", "neon-dot"})
+    isKnown = isKnown || std::strcmp(name, known) == 0;
   fail(error, isKnown ? "Cannot use the instruction set \"%s\" of SPEXPAND_ISA: this processor does not have all of it"
-                      : "Cannot use the instruction set \"%s\" of SPEXPAND_ISA: expected scalar, avx2, avx512 or amx",
+                      : "Cannot use the instruction set \"%s\" of SPEXPAND_ISA: expected scalar, avx2, avx512, "
+                        "amx, neon or neon-dot",
        name);
   return nullptr;
 }
@@ -60,8 +84,12 @@ const Isa* chooseIsa(Error& error) {
   if (hasAmx()) return &kAmx;
   if (hasAvx512()) return &kAvx512;
   if (hasAvx2()) return &kAvx2;
-#endif
   return &kScalar;
+#elif defined(__aarch64__)
+  return hasDot() ? &kNeonDot : &kNeon;
+#else
+  return &kScalar;
+#endif
 }
 
 }  // namespace spexpand

@@ -117,9 +117,13 @@ extern const Isa kAvx2;
 extern const Isa kAvx512;
 /** kAvx512 with panels on tiles. */
 extern const Isa kAmx;
+#elif defined(__aarch64__)
+extern const Isa kNeon;
+/** kNeon with integers by sdot. */
+extern const Isa kNeonDot;
 #endif
 
-/** "scalar", "avx2", "avx512" or "amx". Null and an error where this processor or this build has no such thing. */
+/** By Isa::name. Null and an error where this processor or this build has no such thing. */
 const Isa* isaNamed(const char* name, Error& error);
 /** The best of this processor, or the one that the environment variable SPEXPAND_ISA names. */
 const Isa* chooseIsa(Error& error);
