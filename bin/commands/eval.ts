@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { EvaluateOptions } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { whole } from '../flags.ts'
-import { addGriffinOption, griffinOption } from '../griffin-option.ts'
+import { addChoosingOptions, addGriffinOption, addSelectSeed, griffinOption } from '../griffin-option.ts'
 import type { ModelFlags } from '../options.ts'
 import {
   addModelOptions,
@@ -18,19 +18,20 @@ import { progressView } from '../progress.ts'
 import { evaluateReport } from '../report/evaluate.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 
-type Flags = ModelFlags & {
-  readonly text?: readonly string[]
-  readonly dense?: string
-  readonly hire?: boolean
-  readonly griffin?: string | true
-  readonly promptTokens?: number
-  readonly windows?: number
-  readonly sequenceLength?: number
-  readonly threads?: number
-  readonly provider?: EvaluateOptions['provider']
-  readonly json?: boolean
-  readonly quiet?: boolean
-}
+type Flags = ModelFlags &
+  Pick<EvaluateOptions, 'scores' | 'select' | 'seed'> & {
+    readonly text?: readonly string[]
+    readonly dense?: string
+    readonly hire?: boolean
+    readonly griffin?: string | true
+    readonly promptTokens?: number
+    readonly windows?: number
+    readonly sequenceLength?: number
+    readonly threads?: number
+    readonly provider?: EvaluateOptions['provider']
+    readonly json?: boolean
+    readonly quiet?: boolean
+  }
 
 const HELP = `
 Examples:
@@ -51,7 +52,7 @@ export function addEvalCommand(program: Command, context: Context): void {
     .argument('<model>', `artifact folder, or ${MODEL}`)
     .option('--dense <folder>', 'dense model to compare with (default: the source, where it is known and unchanged)')
     .option('--hire', 'run it with its HiRE predictors; compared with itself without them, or with --dense')
-  addGriffinOption(command, 'text behind prompts')
+  addSelectSeed(addChoosingOptions(addGriffinOption(command, 'text behind prompts')))
     .option(
       '--prompt-tokens <n>',
       'with --griffin: tokens of a window that are its prompt (default: half)',

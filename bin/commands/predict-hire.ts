@@ -77,7 +77,11 @@ export function addHireOptions(command: Command): Command {
     .option('--keep <which>', 'HiRE: all k-prime, or cut to k (default: all)', choice('--keep', ['all', 'k'] as const))
     .option('--tokens <n>', 'HiRE: calibration tokens (default: 16384)', whole('--tokens', least('16384')))
     .option('--calibration-text <file>', 'HiRE: calibration text (default: the bundled one)', repeated)
-    .option('--seed <n>', 'HiRE: seed of the windows (default: 0)', whole('--seed', { min: 0, example: '0' }))
+    .option(
+      '--seed <n>',
+      "seed of HiRE's calibration windows, and of --select (default: 0)",
+      whole('--seed', { min: 0, example: '0' }),
+    )
     .option('--hire-tables', 'HiRE: also measure quality at several densities, for the page')
 }
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { PredictOptions, Provider } from '../../src/index.ts'
 import { UsageError } from '../../src/errors.ts'
 import type { Context } from '../context.ts'
-import { choice, decimal, whole } from '../flags.ts'
+import { decimal, whole } from '../flags.ts'
 import type { ModelFlags } from '../options.ts'
 import {
   addModelOptions,
@@ -14,6 +14,7 @@ import {
   present,
   textSource,
 } from '../options.ts'
+import { addChoosingOptions } from '../griffin-option.ts'
 import { progressView } from '../progress.ts'
 import type { HireFlags } from './predict-hire.ts'
 import { addHireOptions, runPredictHire } from './predict-hire.ts'
@@ -25,7 +26,8 @@ type Flags = ModelFlags & {
   readonly out?: string
   readonly density?: number
   readonly klBudget?: number
-  readonly scores?: (typeof SCORES)[number]
+  readonly scores?: PredictOptions['scores']
+  readonly select?: PredictOptions['select']
   readonly text?: readonly string[]
   readonly windows?: number
   readonly sequenceLength?: number
@@ -37,8 +39,6 @@ type Flags = ModelFlags & {
   readonly json?: boolean
   readonly quiet?: boolean
 }
-
-const SCORES = ['statistic', 'statistic-down', 'magnitude'] as const
 
 const HELP = `
 Examples:
@@ -79,7 +79,6 @@ export function addPredictCommand(program: Command, context: Context): void {
       'densities by layer, at least --density on average, that cost at most this KL a token (default: all layers alike)',
       decimal('--kl-budget', { above: 0, example: '0.1' }),
     )
-    .option('--scores <kind>', `neurons by ${SCORES.join(', ')} (default: statistic)`, choice('--scores', SCORES))
     .option('--windows <n>', 'windows to measure on (default: 64)', whole('--windows', { min: 2, example: '64' }))
     .option(
       '--sequence-length <n>',
@@ -91,6 +90,7 @@ export function addPredictCommand(program: Command, context: Context): void {
       'tokens of a window that are its prompt (default: half)',
       whole('--prompt-tokens', { min: 1, example: '128' }),
     )
+  addChoosingOptions(command)
   addHireOptions(command)
   addTextOption(command, 'text to measure on (default: the bundled evaluation text)')
   addThreadsOption(command)

@@ -4,7 +4,7 @@ import type { Provider, VerifyOptions, VerifyResult } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { decimal, whole } from '../flags.ts'
 import { digits } from '../format.ts'
-import { addGriffinOption, griffinOption } from '../griffin-option.ts'
+import { addChoosingOptions, addGriffinOption, addSelectSeed, griffinOption } from '../griffin-option.ts'
 import type { ModelFlags } from '../options.ts'
 import {
   addModelOptions,
@@ -19,22 +19,23 @@ import { progressView } from '../progress.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 import { verifyReport } from '../report/verify.ts'
 
-type Flags = ModelFlags & {
-  readonly text?: readonly string[]
-  readonly integrity?: boolean
-  readonly griffin?: string | true
-  readonly dense?: string
-  readonly provider?: Provider
-  readonly threads?: number
-  readonly windows?: number
-  readonly sequenceLength?: number
-  readonly rounds?: number
-  readonly minSpeedup?: number
-  readonly maxKl?: number
-  readonly maxPerplexityRatio?: number
-  readonly json?: boolean
-  readonly quiet?: boolean
-}
+type Flags = ModelFlags &
+  Pick<VerifyOptions, 'scores' | 'select' | 'seed'> & {
+    readonly text?: readonly string[]
+    readonly integrity?: boolean
+    readonly griffin?: string | true
+    readonly dense?: string
+    readonly provider?: Provider
+    readonly threads?: number
+    readonly windows?: number
+    readonly sequenceLength?: number
+    readonly rounds?: number
+    readonly minSpeedup?: number
+    readonly maxKl?: number
+    readonly maxPerplexityRatio?: number
+    readonly json?: boolean
+    readonly quiet?: boolean
+  }
 
 const HELP = `
 Examples:
@@ -57,7 +58,7 @@ export function addVerifyCommand(program: Command, context: Context): void {
       '--dense <folder>',
       'dense model to compare with (default: the source, where it is the embedded demo model)',
     )
-  addGriffinOption(command, 'also measure text and decoding')
+  addSelectSeed(addChoosingOptions(addGriffinOption(command, 'also measure text and decoding')))
   addTextOption(command, 'held-out text (default: the bundled evaluation text)')
   addProviderOption(command, 'spexpand where the native operators are there, else cpu')
   addThreadsOption(command)

@@ -7,10 +7,10 @@ type Sides = NonNullable<NonNullable<VerifyResult['griffin']>['speed']>['ff']
 /** What GRIFFIN left out, and what that costs. */
 export function griffinLines({ griffin }: EvaluateResult): string[] {
   if (!griffin) return []
-  const { densities, scores, promptTokens, all, copy } = griffin
+  const { densities, scores, select, promptTokens, all, copy } = griffin
   const mean = densities.reduce((sum, density) => sum + density, 0) / densities.length
   return [
-    `GRIFFIN: ${percent(mean)} of the neurons by ${scores}, chosen by the first ${count(promptTokens)} tokens of each window; ` +
+    `GRIFFIN: ${percent(mean)} of the neurons by ${scores}, ${select}, chosen by the first ${count(promptTokens)} tokens of each window; ` +
       'targets are those behind them',
     `With all neurons: perplexity ${digits(all.perplexity, 4)}${all.kl === undefined ? '' : `, KL ${digits(all.kl, 3)}`}`,
     `Copied tokens of ${count(copy.passages)} passages of ${count(copy.passageTokens)}: ${percent(copy.skipping.accuracy)}, with all ` +

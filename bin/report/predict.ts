@@ -18,10 +18,10 @@ export function predictReport({ griffin, file, page, amended, speed }: PredictRe
       'follows it, and of random sets of that size.',
   ]
   if (griffin.schedule) {
-    const { quality, klBudget, undone } = griffin.schedule
+    const { quality, klBudget, undone, heldOut } = griffin.schedule
     const back = undone > 0 ? `, ${count(undone)} steps taken back` : ''
     parts.push(
-      `Schedule within ${digits(klBudget, 3)} nats: perplexity ${digits(quality.perplexity, 4)}, KL ${digits(quality.kl!, 3)}${back}`,
+      `Schedule within ${digits(klBudget, 3)} nats, on ${count(heldOut)} windows that it was not chosen on: perplexity ${digits(quality.perplexity, 4)}, KL ${digits(quality.kl!, 3)}${back}`,
     )
   }
   if (speed) parts.push(speedSection(speed))
@@ -30,10 +30,14 @@ export function predictReport({ griffin, file, page, amended, speed }: PredictRe
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`
 }
 
-function qualityTable({ dense, quality, copy, scores }: PredictResult['griffin']): string {
+function qualityTable({ dense, quality, copy, scores, select }: PredictResult['griffin']): string {
   const copied = (by: string, density: number): string => {
     const row =
-      by === 'all' ? copy.all : by === scores ? copy.densities.find((one) => one.density === density) : undefined
+      by === 'all'
+        ? copy.all
+        : by === nameOf(scores, select)
+          ? copy.densities.find((one) => one.density === density)
+          : undefined
     return row ? percent(row.accuracy) : '-'
   }
   const row = (by: string, density: number, one: Quality): string[] => [
@@ -50,8 +54,13 @@ function qualityTable({ dense, quality, copy, scores }: PredictResult['griffin']
       { title: 'same top-1' },
       { title: 'copied' },
     ],
-    [row('all', 1, dense), ...quality.map((one) => row(one.scores, one.density, one.quality))],
+    [row('all', 1, dense), ...quality.map((one) => row(nameOf(one.scores, one.select), one.density, one.quality))],
   )
+}
+
+/** 'statistic', or with a method that draws 'statistic, sample'. */
+function nameOf(scores: string, select: string): string {
+  return select === 'top-k' ? scores : `${scores}, ${select}`
 }
 
 function qualityRow(name: string, density: number, quality: Quality): string[] {

@@ -125,6 +125,10 @@ def select(model, layer, z, density, scores):
         s = s * model.norms(f'{p}.down_proj', 0)
     elif scores == 'magnitude':
         s = model.norms(f'{p}.gate_proj', 1) * model.norms(f'{p}.up_proj', 1)
+    elif scores == 'count':  # tokens that have a neuron among the quarter with the largest |z|
+        largest = np.argsort(-np.abs(z), axis=1, kind='stable')[:, :max(1, z.shape[1] // 4)]
+        s = np.zeros(z.shape[1])
+        np.add.at(s, largest, np.take_along_axis(z, largest, 1) != 0)
     keep = np.zeros(len(s), np.float32)
     keep[np.argsort(-s, kind='stable')[:max(1, int(len(s) * density + 1e-9))]] = 1
     return keep
@@ -145,6 +149,7 @@ def main():
         metadata = json.loads(written)
         assert metadata['formatVersion'] == 1, 'a later version of griffin.json'
         densities, scores = metadata['densities'], metadata['scores']
+        assert metadata['select'] == 'top-k', 'neurons that are drawn are not implemented here'
     prompt, kept = len(a.ids), {}
 
     def first(layer, z):

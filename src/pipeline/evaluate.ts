@@ -12,6 +12,7 @@ import { denseSource } from './dense-source.ts'
 import { sourceHash } from './fingerprint.ts'
 import { runtimeName } from './open-decoder.ts'
 import { evaluateGriffin } from './predict/griffin-evaluate.ts'
+import { assertGriffin } from './predict/griffin-option.ts'
 import { openHire } from './predict/hire-option.ts'
 import { evaluateHire } from './predict/hire-quality.ts'
 import { defaultProvider } from './provider.ts'
@@ -27,6 +28,7 @@ import type { EvaluateOptions, EvaluateResult } from './types.ts'
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   if (options.griffin && options.hire)
     throw new UsageError('--griffin and --hire both choose the neurons: give one of them')
+  assertGriffin(options.griffin, options)
   if (options.griffin) return evaluateGriffin(options, options.griffin)
   const watch = stopwatch()
   const folder = options.model

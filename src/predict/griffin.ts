@@ -1,4 +1,8 @@
 import { ShapeError } from '../errors.ts'
+import { countScores } from './scores.ts'
+
+/** Share of the neurons that count for a token, where tokens are counted. */
+const COUNTED_SHARE = 0.25
 
 /**
  * GRIFFIN's statistic of one sequence (arXiv 2404.01365): every token's activations z are divided by
@@ -9,10 +13,13 @@ import { ShapeError } from '../errors.ts'
 export class GriffinStatistic {
   /** Σ over tokens of (z_j / ‖z‖)²; (ff). */
   readonly squares: Float64Array
+  /** Tokens that have a neuron among their largest |z|; (ff), all 0 where nobody counted. */
+  readonly counts: Float64Array
   private seen = 0
 
   constructor(ff: number) {
     this.squares = new Float64Array(ff)
+    this.counts = new Float64Array(ff)
   }
 
   /** Tokens added so far. */
@@ -47,6 +54,18 @@ export class GriffinStatistic {
     this.seen += tokens
   }
 
+  /** Counts the neurons of rows of Z (tokens, ff) beside add(): countedNeurons() of every token. */
+  count(Z: Float32Array): void {
+    this.addCounts(countScores(Z, this.counts.length, countedNeurons(this.counts.length)))
+  }
+
+  /** Adds counts (ff) that somebody else has made. Throws ShapeError for another number of neurons. */
+  addCounts(counts: Float32Array | Float64Array): void {
+    if (counts.length !== this.counts.length)
+      throw new ShapeError(`Cannot add ${counts.length} counts to a statistic of ${this.counts.length} neurons`)
+    for (let j = 0; j < counts.length; j++) this.counts[j] += counts[j]
+  }
+
   /** s (ff). */
   scores(): Float64Array {
     return this.squares.map((square) => Math.sqrt(square))
@@ -68,6 +87,11 @@ export function sharedScores(sequences: readonly GriffinStatistic[]): Float64Arr
     for (let j = 0; j < shared.length; j++) shared[j] += scale * Math.sqrt(sequence.squares[j])
   }
   return shared
+}
+
+/** Neurons that one token counts: a quarter of them. */
+export function countedNeurons(ff: number): number {
+  return keptNeurons(ff, COUNTED_SHARE)
 }
 
 /** Neurons kept at a density: ⌊ff · density⌋, at least one. The last bit of 0.29 · 100 must not cost a neuron. */

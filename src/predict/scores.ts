@@ -1,5 +1,5 @@
 import { ShapeError } from '../errors.ts'
-import { topKDescending } from './top-k.ts'
+import { markTopK } from './top-k.ts'
 
 // Other scores than GRIFFIN's statistic, to compare with it.
 
@@ -35,15 +35,16 @@ export function timesNorms(scores: Float64Array, norms: Float64Array): Float64Ar
 
 /**
  * How many tokens of Z (tokens, ff) have each neuron among their `perToken` largest |z|: the counts of CoreInfer, to
- * compare with. CoreInfer looks at positive activations of ReLU-like models only; gated ones have both signs.
+ * compare with. CoreInfer looks at positive activations of ReLU-like models only; gated ones have both signs. A neuron
+ * that does nothing for a token is not counted, however few others do.
  */
 export function countScores(Z: Float32Array, ff: number, perToken: number): Float64Array {
   const counts = new Float64Array(ff)
-  for (let row = 0; row < Z.length; row += ff)
-    for (const j of topKDescending(
-      Z.subarray(row, row + ff).map((z) => Math.abs(z)),
-      perToken,
-    ))
-      counts[j]++
+  const [magnitude, marked, scratch] = [new Float32Array(ff), new Uint8Array(ff), new Float32Array(ff)]
+  for (let row = 0; row < Z.length; row += ff) {
+    for (let j = 0; j < ff; j++) magnitude[j] = Math.abs(Z[row + j])
+    markTopK(magnitude, perToken, marked, scratch)
+    for (let j = 0; j < ff; j++) if (marked[j] === 1 && magnitude[j] > 0) counts[j]++
+  }
   return counts
 }

@@ -12,11 +12,17 @@ export type GriffinPageData = {
     | { readonly kind: 'dense' }
     | { readonly kind: 'artifact'; readonly experts: number; readonly router: string }
   readonly scores: string
+  readonly select: string
   readonly reference: 'dense' | 'self'
   readonly densities: readonly number[]
   readonly text: { readonly windows: number; readonly sequenceLength: number; readonly promptTokens: number }
   readonly dense: Quality
-  readonly quality: readonly { readonly scores: string; readonly density: number; readonly quality: Quality }[]
+  readonly quality: readonly {
+    readonly scores: string
+    readonly select: string
+    readonly density: number
+    readonly quality: Quality
+  }[]
   readonly copy: {
     readonly passages: number
     readonly passageTokens: number

@@ -31,8 +31,8 @@ function line(label: string, yLabel: string, points: readonly Point[], all: numb
   )
 }
 
-function quality({ quality: all, scores, dense, copy, reference }: GriffinPageData): Figure {
-  const rows = all.filter((row) => row.scores === scores)
+function quality({ quality: all, scores, select, dense, copy, reference }: GriffinPageData): Figure {
+  const rows = all.filter((row) => row.scores === scores && row.select === select)
   const points = (of: (row: (typeof rows)[number]) => number): Point[] =>
     rows.map((row) => ({ density: row.density, value: of(row) }))
   const to = reference === 'dense' ? 'the dense model' : 'the artifact with all neurons'
@@ -70,12 +70,24 @@ function quality({ quality: all, scores, dense, copy, reference }: GriffinPageDa
         ),
       },
     ],
-    titles: ['ranking', 'density', 'perplexity', 'standard_error', 'kl', 'same_top_1', 'copy_accuracy', 'copy_nll'],
-    rows: [{ scores: 'all', density: 1, quality: dense }, ...all].map(({ scores: by, density, quality: q }) => {
+    titles: [
+      'ranking',
+      'selection',
+      'density',
+      'perplexity',
+      'standard_error',
+      'kl',
+      'same_top_1',
+      'copy_accuracy',
+      'copy_nll',
+    ],
+    rows: [{ scores: 'all', select: 'all', density: 1, quality: dense }, ...all].map((row) => {
+      const { scores: by, select: how, density, quality: q } = row
       const copied = density === 1 ? copy.all : copy.densities.find((one) => one.density === density)
-      const own = by === scores || by === 'all' ? copied : undefined
+      const own = (by === scores && how === select) || by === 'all' ? copied : undefined
       return [
         by,
+        how,
         density,
         q.perplexity,
         q.standardError,

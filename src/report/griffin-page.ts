@@ -25,8 +25,8 @@ ${method(data)}</main>
 `
 }
 
-function findings({ quality, scores, dense, copy, flocking, speed, model }: GriffinPageData): string[] {
-  const rows = quality.filter((row) => row.scores === scores)
+function findings({ quality, scores, select, dense, copy, flocking, speed, model }: GriffinPageData): string[] {
+  const rows = quality.filter((row) => row.scores === scores && row.select === select)
   const half = rows.find(({ density }) => density === 0.5) ?? rows[0]!
   const copied = copy.densities.find(({ density }) => density === half.density)
   const mean = (of: (row: (typeof flocking)[number]) => number): number =>
@@ -57,12 +57,12 @@ function findings({ quality, scores, dense, copy, flocking, speed, model }: Grif
   return list
 }
 
-function method({ text, source, model, scores, copy }: GriffinPageData): string {
+function method({ text, source, model, scores, select, copy }: GriffinPageData): string {
   const what =
     model.kind === 'dense' ? 'the dense model' : `an artifact of ${model.experts} experts (router: ${model.router})`
   const lines = [
     `${count(text.windows)} windows of ${count(text.sequenceLength)} tokens, the first ${count(text.promptTokens)} of each the prompt, run with all neurons; quality is that of the tokens behind it but the first.`,
-    `Neurons by ${scores}. Measured on ${what}.`,
+    `Neurons by ${scores}, ${select}. Measured on ${what}.`,
     `Copying: ${count(copy.passages)} passages of ${count(copy.passageTokens)} tokens of the text in random order, each twice; the second is predicted.`,
     `Dense model: SHA-256 ${source.sha256}.`,
   ]

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { readSafetensors } from '../../src/formats/safetensors/reader.ts'
 import { GriffinStatistic, keptNeurons, sharedScores } from '../../src/predict/griffin.ts'
+import { countScores } from '../../src/predict/scores.ts'
 import { topK, topKDescending } from '../../src/predict/top-k.ts'
 
 /** test/golden/numeric/griffin: numpy in float64 (recipe: test/golden/make_goldens.py). */
@@ -84,6 +85,17 @@ describe('GriffinStatistic', () => {
   it('gets nothing from a token without activations', () => {
     const statistic = statisticOf(Float32Array.of(0, 0, 3, 4), 2)
     expect([...statistic.scores()]).toEqual([0.6, 0.8])
+  })
+
+  it('counts the quarter of the neurons that each token uses most, in chunks as in one', () => {
+    const rows = Float32Array.of(1, -9, 2, 0, 0, 3, -1, 2, 0, 7, 0, 1, 1, 0, 8, 0)
+    const [whole, cut] = [new GriffinStatistic(8), new GriffinStatistic(8)]
+    whole.count(rows)
+    cut.count(rows.subarray(0, 8))
+    cut.addCounts(countScores(rows.subarray(8), 8, 2))
+    expect([...whole.counts]).toEqual([0, 2, 0, 0, 0, 1, 1, 0])
+    expect(cut.counts).toEqual(whole.counts)
+    expect(() => whole.addCounts(new Float32Array(4))).toThrow('8 neurons')
   })
 
   it('refuses rows that are not whole and squares of other neurons', () => {

@@ -96,6 +96,8 @@ describe('scores of weights and counts', () => {
 
   it('countScores() counts tokens that have a neuron among their largest', () => {
     expect([...countScores(Float32Array.of(-9, 1, 2, 0, -3, 1, 5, 0, 0), 3, 1)]).toEqual([2, 1, 0])
+    // A neuron that does nothing is not counted, though a token may have no others.
+    expect([...countScores(Float32Array.of(0, 5, 0), 3, 2)]).toEqual([0, 1, 0])
   })
 })
 

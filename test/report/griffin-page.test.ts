@@ -16,14 +16,15 @@ const data: GriffinPageData = {
   source: { name: '<model> & co', sha256: 'abc' },
   model: { kind: 'dense' },
   scores: 'statistic',
+  select: 'top-k',
   reference: 'dense',
   densities: [0.5, 0.25],
   text: { windows: 2, sequenceLength: 8, promptTokens: 4 },
   dense: quality(20),
   quality: [
-    { scores: 'statistic', density: 0.5, quality: quality(30) },
-    { scores: 'statistic', density: 0.25, quality: quality(60) },
-    { scores: 'magnitude', density: 0.5, quality: quality(90) },
+    { scores: 'statistic', select: 'top-k', density: 0.5, quality: quality(30) },
+    { scores: 'statistic', select: 'top-k', density: 0.25, quality: quality(60) },
+    { scores: 'magnitude', select: 'top-k', density: 0.5, quality: quality(90) },
   ],
   copy: {
     passages: 2,

@@ -13,7 +13,7 @@ type BlockValues = {
   /** What enters the block, and the same with attention added: (tokens, hidden). */
   readonly hidden: string
   readonly residual: string
-  /** FF input (tokens, hidden), intermediate (tokens, ff), output (tokens, hidden). */
+  /** FF input (tokens, hidden), intermediate (tokens, ff), what is added to the hidden states (tokens, hidden). */
   readonly x: string
   readonly z: string
   readonly y: string
@@ -61,7 +61,8 @@ export async function openArtifactWalk(
         values.expert === undefined ? [] : [{ name: values.expert, type: 'int64', shape: ['tokens'] }]
       layers.push({
         values,
-        attention: await open([rows(values.hidden)], [rows(values.residual), rows(values.x)]),
+        // Without a norm in front of the FF layer both are one value.
+        attention: await open([rows(values.hidden)], [...new Set([values.residual, values.x])].map(rows)),
         intermediate: await open([rows(values.x)], [rows(values.z), ...expert]),
         down: await open([rows(values.z), ...expert], [rows(values.y)]),
       })
@@ -75,20 +76,28 @@ export async function openArtifactWalk(
 
 const rows = (name: string): ValueInfo => ({ name, type: 'float', shape: ['tokens', ''] })
 
-/** Where blocks begin and end in a graph. Throws FormatError when an FF output is not added to a residual. */
-function blockValues(model: Model, file: string): BlockValues[] {
-  const { node } = model.graph
-  const producers = new Map(node.flatMap((one) => one.output.map((name) => [name, one] as const)))
+/**
+ * Where blocks begin and end in a graph. Biases, norms and scales behind a product belong to what is added to the hidden
+ * states. Throws FormatError when an FF output is not added to a residual.
+ */
+function blockValues({ graph, ...model }: Model, file: string): BlockValues[] {
+  const producers = new Map(graph.node.flatMap((one) => one.output.map((name) => [name, one] as const)))
+  const ofTokens = descendants(
+    graph.node,
+    graph.input.map(({ name }) => name),
+  )
   const summed = (add: Node | undefined, what: string): Node => {
     if (add?.opType === 'Add') return add
     throw new FormatError(`Cannot walk through ${file}: ${what} is not added to a residual`)
   }
-  return ffLayers(model, file).map(({ layer, input, output, up, down }) => {
+  return ffLayers({ graph, ...model }, file).map(({ layer, input, output, up, down }) => {
+    const ofFf = descendants(graph.node, [output])
+    const isResidual = (name: string): boolean => ofTokens.has(name) && !ofFf.has(name)
     const sum = summed(
-      node.find((one) => one.input.includes(output)),
+      graph.node.find((one) => one.opType === 'Add' && one.input.some(isResidual) && ofFf.has(one.output[0]!)),
       `the FF output of block ${layer}`,
     )
-    const residual = sum.input.find((name) => name !== output)!
+    const residual = sum.input.find(isResidual)!
     const expert = up.node.input[1]!
     const isShared = down.node.input[1] === expert && producers.get(expert)?.opType === 'ArgMax'
     return {
@@ -96,10 +105,18 @@ function blockValues(model: Model, file: string): BlockValues[] {
       residual,
       x: input,
       z: down.node.input[0]!,
-      y: output,
+      y: sum.input.find((name) => ofFf.has(name))!,
       ...(isShared ? { expert } : {}),
     }
   })
+}
+
+/** Names of the values that depend on some of these, which are among them. Nodes of a graph are in order. */
+function descendants(nodes: readonly Node[], names: readonly string[]): Set<string> {
+  const reached = new Set(names)
+  for (const { input, output } of nodes)
+    if (input.some((name) => reached.has(name))) for (const name of output) reached.add(name)
+  return reached
 }
 
 async function walk(

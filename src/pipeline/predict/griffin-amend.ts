@@ -33,17 +33,20 @@ export function griffinAmendment(
 
 /** What a runtime needs, and what it should tell before it does it. */
 function shortForm(report: GriffinReport): unknown {
-  const { formatVersion, statistic, scores, densities, reference, quality, dense, copy, text } = report
+  const { formatVersion, statistic, scores, select, seed, densities, reference, quality, dense, copy, text } = report
   return {
     formatVersion,
     statistic,
     scores,
+    select,
+    seed,
     densities,
     reference,
     text,
     all: { perplexity: dense.perplexity, kl: dense.kl },
-    quality: quality.map(({ scores: by, density, quality: { perplexity, kl, topOneAgreement } }) => ({
+    quality: quality.map(({ scores: by, select: how, density, quality: { perplexity, kl, topOneAgreement } }) => ({
       scores: by,
+      select: how,
       density,
       perplexity,
       kl,

@@ -3,7 +3,7 @@ import { createRng } from '../../linalg/rng.ts'
 import type { WindowIds } from '../../verify/hidden.ts'
 import { openBench } from './griffin-bench.ts'
 import { densityScores } from './griffin-schedule.ts'
-import type { Ranker } from './griffin-sets.ts'
+import type { Choosing } from './griffin-sets.ts'
 import type { GriffinSource } from './griffin-source.ts'
 import type { CopyScore } from './types.ts'
 import type { Walk } from './walk.ts'
@@ -49,9 +49,10 @@ export async function copyScores(
   source: GriffinSource,
   walk: Walk,
   task: CopyTask,
-  rank: Ranker,
+  choosing: Choosing,
   options: {
     readonly threads: number
+    readonly isCounted?: boolean
     readonly densities: readonly (readonly number[])[]
     readonly signal?: AbortSignal
   },
@@ -59,7 +60,7 @@ export async function copyScores(
   const bench = await openBench(source, walk, { ...options, ...task })
   try {
     const scored = async (densities: readonly number[]): Promise<CopyScore> => {
-      const { quality, accuracy } = await densityScores(bench, densities, rank)
+      const { quality, accuracy } = await densityScores(bench, densities, choosing)
       return { accuracy, nll: quality.nll }
     }
     const plain = await scored(Array.from({ length: source.config.layers }, () => 1))

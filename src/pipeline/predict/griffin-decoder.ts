@@ -4,7 +4,7 @@ import type { Session, Tensor } from '../../runtime/session.ts'
 import type { Cache, Decoder } from '../../verify/decoder.ts'
 import { createCache, decoderShape } from '../../verify/decoder.ts'
 import type { GriffinForm } from './griffin-forms.ts'
-import { squaresName } from './griffin-graph.ts'
+import { countsName, squaresName } from './griffin-graph.ts'
 import type { SetOptions } from './griffin-sets.ts'
 import { setOf } from './griffin-sets.ts'
 import type { GriffinSource } from './griffin-source.ts'
@@ -88,16 +88,19 @@ export class GriffinDecoder implements Decoder {
   }
 
   private async runPrompt(ids: readonly number[]): Promise<Float32Array> {
-    const { prompt, promptFeeds } = this.form
+    const { prompt, promptFeeds, isCounted } = this.form
     const { selection, promptChunk = PROMPT_TOKENS } = this.options
     const names = Array.from({ length: this.layers }, (_, layer) => squaresName(layer))
+    const counts = isCounted ? names.map((_, layer) => countsName(layer)) : []
     const statistics = names.map(() => new GriffinStatistic(this.ff))
     let logits: Float32Array = new Float32Array(0)
     for (let at = 0; at < ids.length; at += promptChunk) {
       const piece = ids.slice(at, at + promptChunk)
-      const results = await this.run(prompt, piece, promptFeeds, names)
-      for (const [layer, statistic] of statistics.entries())
+      const results = await this.run(prompt, piece, promptFeeds, [...names, ...counts])
+      for (const [layer, statistic] of statistics.entries()) {
         statistic.addSquares(results[names[layer]!]!.data as Float32Array, piece.length)
+        if (isCounted) statistic.addCounts(results[counts[layer]!]!.data as Float32Array)
+      }
       logits = lastRow(results, this.vocab)
     }
     const start = performance.now()

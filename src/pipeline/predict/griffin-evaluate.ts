@@ -9,7 +9,7 @@ import { referenceOf } from './griffin.ts'
 import { openBench } from './griffin-bench.ts'
 import { copyScores, copyTask } from './griffin-copy.ts'
 import type { GriffinChoice, GriffinOption } from './griffin-option.ts'
-import { griffinChoice } from './griffin-option.ts'
+import { griffinChoice, overridesOf } from './griffin-option.ts'
 import { densityQuality } from './griffin-schedule.ts'
 import { rankerOf } from './griffin-sets.ts'
 import { openGriffinSource } from './griffin-source.ts'
@@ -49,28 +49,30 @@ export async function evaluateGriffin(options: EvaluateOptions, option: GriffinO
     throw new UsageError(`--dense compares an artifact with its source: ${folder} is a dense model itself`)
   }
   try {
-    const choice = griffinChoice(option, source)
+    const choice = griffinChoice(option, source, overridesOf(options))
     const text = options.text ? { text: options.text } : {}
     const windows = await evaluationText(folder, { ...text, windows: options.windows ?? 64, sequenceLength })
     const signal = options.signal ? { signal: options.signal } : {}
     const reference = await referenceOf(source, windows, options, threads)
     const walk = await source.walk(threads)
     try {
-      const given = { windows, promptTokens, threads, ...signal }
+      const isCounted = choice.scores === 'count'
+      const given = { windows, promptTokens, threads, isCounted, ...signal }
       const bench = await openBench(source, walk, { ...given, ...(reference ? { reference } : {}) })
-      const rank = rankerOf(source, choice.scores)
+      const choosing = { rank: rankerOf(source, choice.scores), method: choice.select, seed: choice.seed }
       onProgress?.({ stage: 'evaluate', done: 0, total: 3 })
       const all = await densityQuality(
         bench,
         Array.from(choice.densities, () => 1),
-        rank,
+        choosing,
       )
       onProgress?.({ stage: 'evaluate', done: 1, total: 3 })
-      const quality = await densityQuality(bench, choice.densities, rank)
+      const quality = await densityQuality(bench, choice.densities, choosing)
       onProgress?.({ stage: 'evaluate', done: 2, total: 3 })
       await bench.release()
       const task = copyTask(windows)
-      const copied = await copyScores(source, walk, task, rank, { threads, densities: [choice.densities], ...signal })
+      const copying = { threads, isCounted, densities: [choice.densities], ...signal }
+      const copied = await copyScores(source, walk, task, choosing, copying)
       const { passageTokens } = task
       const passages = task.windows.nWindows
       return {

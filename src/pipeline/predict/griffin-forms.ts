@@ -18,6 +18,8 @@ export type FormName = 'gathered' | 'native' | 'masked'
 /** The two sides of a GRIFFIN decoder: what runs prompts, and what runs tokens behind them. */
 export type GriffinForm = {
   readonly name: FormName
+  /** Whether a prompt's run also counts tokens. */
+  readonly isCounted: boolean
   readonly prompt: Session
   /** Inputs of a prompt's run beside tokens and cache. */
   readonly promptFeeds: Readonly<Record<string, Tensor>>
@@ -26,7 +28,13 @@ export type GriffinForm = {
   release(): Promise<void>
 }
 
-export type FormOptions = { readonly threads: number; readonly provider: Provider; readonly takesTurns?: boolean }
+export type FormOptions = {
+  readonly threads: number
+  readonly provider: Provider
+  readonly takesTurns?: boolean
+  /** @default false */
+  readonly isCounted?: boolean
+}
 
 /** Loads the form of a source: 'masked' for artifacts; for dense models 'native' on 'spexpand', else 'gathered'. */
 export function openForm(source: GriffinSource, options: FormOptions): Promise<GriffinForm> {
@@ -42,7 +50,7 @@ export async function maskedForm(
 ): Promise<GriffinForm> {
   const { graph } = decoder
   const intermediates = ffLayers(graph, folder).map(({ down }) => down.node.input[0]!)
-  const session = await load(maskedGraph(graph, intermediates, config.ff), decoder.folder, options)
+  const session = await load(maskedGraph(graph, intermediates, config.ff, options.isCounted), decoder.folder, options)
   const masks = (fill: (layer: number) => Float32Array): Record<string, Tensor> =>
     Object.fromEntries(
       intermediates.map((_, layer) => [
@@ -52,6 +60,7 @@ export async function maskedForm(
     )
   return {
     name: 'masked',
+    isCounted: options.isCounted === true,
     prompt: session,
     promptFeeds: masks(() => new Float32Array(config.ff).fill(1)),
     select(sets) {
@@ -76,6 +85,7 @@ export async function gatheredForm(
   let small: Session | undefined
   return {
     name: 'gathered',
+    isCounted: options.isCounted === true,
     prompt,
     promptFeeds: {},
     async select(sets) {
@@ -106,6 +116,7 @@ export async function nativeForm(
   }
   return {
     name: 'native',
+    isCounted: options.isCounted === true,
     prompt,
     promptFeeds: {},
     select: (sets) =>
@@ -126,7 +137,7 @@ export async function nativeForm(
 }
 
 function densePrompt(graph: Model, dense: OpenedModel, options: FormOptions): Promise<Session> {
-  const whole = promptGraph(graph, denseIntermediates(graph, dense), dense.config.ff)
+  const whole = promptGraph(graph, denseIntermediates(graph, dense), dense.config.ff, options.isCounted)
   return load(whole, dense.dataFolder, {
     ...options,
     provider: options.provider === 'spexpand' ? 'cpu' : options.provider,
@@ -134,5 +145,6 @@ function densePrompt(graph: Model, dense: OpenedModel, options: FormOptions): Pr
 }
 
 function load(graph: Model, folder: string, options: FormOptions): Promise<Session> {
-  return createSession(encodeModel(graph), { ...options, folder })
+  const { threads, provider, takesTurns = false } = options
+  return createSession(encodeModel(graph), { threads, provider, takesTurns, folder })
 }

@@ -3,6 +3,7 @@ import type { Model, Node, TensorProto } from '../../formats/onnx/types.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import { DTYPE_BYTES } from '../../tensor/dtype.ts'
 import { extract } from '../../verify/submodel.ts'
+import { isNativeForm } from '../ffn.ts'
 import { MAX_INLINE_BYTES } from './griffin-graph.ts'
 
 /** Our operator (docs/formats.md). The graph has no function for it: only a runtime that has the kernel loads it. */
@@ -20,9 +21,9 @@ export type DenseFfValues = { readonly x: string; readonly y: string }
  * UnsupportedError when it does not fit there or the layer is no gated one with SiLU.
  */
 export function neuronGraph(decoder: Model, model: OpenedModel): Model {
-  const { config } = model
-  if (config.activation !== 'silu')
-    throw new UnsupportedError(`Cannot select neurons with ${NEURON_SUBSET_FFN}: activation ${config.activation}`)
+  const missing = nativeMissing(model)
+  if (missing !== undefined)
+    throw new UnsupportedError(`Cannot select neurons of ${model.folder}: ${missing}: use --provider cpu`)
   const values = denseFfValues(decoder, model)
   const made = new Map(values.map(({ y }, layer) => [y, layer]))
   const node = decoder.graph.node.map((one): Node => {
@@ -55,7 +56,13 @@ export function neuronGraph(decoder: Model, model: OpenedModel): Model {
   return { ...extract(whole, whole.graph.input, graph.output), metadataProps: decoder.metadataProps }
 }
 
-/** Input of gate and output of down of every layer. Throws FormatError where they are not found. */
+/** Why the native operator cannot compute the FF layers of a model; undefined where it can. */
+export function nativeMissing({ config }: Pick<OpenedModel, 'config'>): string | undefined {
+  if (isNativeForm(config)) return undefined
+  return `${NEURON_SUBSET_FFN} computes silu(gate x) · up x without biases, model type ${config.modelType} has other FF layers`
+}
+
+/** Input of gate (of up, without a gate) and output of down of every layer. Throws FormatError where they are not found. */
 export function denseFfValues({ graph }: Model, model: OpenedModel): DenseFfValues[] {
   const product = (weight: string): Node => {
     const cast = graph.node.find(({ opType, input }) => opType === 'Cast' && input[0] === weight)
@@ -65,7 +72,7 @@ export function denseFfValues({ graph }: Model, model: OpenedModel): DenseFfValu
     return found
   }
   return Array.from({ length: model.config.layers }, (_, layer) => ({
-    x: product(model.tensorName('gate', layer)).input[0]!,
+    x: product(model.tensorName(model.has('gate') ? 'gate' : 'up', layer)).input[0]!,
     y: product(model.tensorName('down', layer)).output[0]!,
   }))
 }

@@ -1,5 +1,6 @@
+import { SolverError } from '../../errors.ts'
 import type { Quality } from '../types.ts'
-import type { Ranker, WindowStatistics } from './griffin-sets.ts'
+import type { Choosing, WindowStatistics } from './griffin-sets.ts'
 import { maskContinuations } from './griffin-sets.ts'
 import type { TailScorer, TailScores } from './score.ts'
 import type { Walk } from './walk.ts'
@@ -27,7 +28,7 @@ export const SCHEDULE_DENSITIES = [1, 0.75, 0.5, 0.25] as const
 export type Schedule = {
   /** Density of each layer. */
   readonly densities: readonly number[]
-  /** Measured with all layers at their density. */
+  /** Measured with all layers at their density, on the windows that they were checked on. */
   readonly quality: Quality
   /** KL of each layer alone at SCHEDULE_DENSITIES[1 …], the others dense: [layer][i]. */
   readonly layerKl: readonly (readonly number[])[]
@@ -35,20 +36,20 @@ export type Schedule = {
   readonly undone: number
 }
 
-/** Quality behind the prompt with the given densities, neurons chosen by top-k. */
+/** Quality behind the prompt with the given densities. */
 export async function densityQuality(
   bench: GriffinBench,
   densities: readonly number[],
-  rank: Ranker,
+  choosing: Choosing,
 ): Promise<Quality> {
-  return (await densityScores(bench, densities, rank)).quality
+  return (await densityScores(bench, densities, choosing)).quality
 }
 
 /** The same with the share of targets that are the most likely token. */
 export async function densityScores(
   bench: GriffinBench,
   densities: readonly number[],
-  rank: Ranker,
+  choosing: Choosing,
 ): Promise<TailScores> {
   const { walk, windows, promptTokens, statistics, scorer, plain, reference } = bench
   const layer = densities.findIndex((density) => density < 1)
@@ -58,12 +59,7 @@ export async function densityScores(
       : await walk.run({
           windows,
           from: { layer, hidden: bench.layerInputs[layer]! },
-          onFf: maskContinuations(statistics, windows.sequenceLength, promptTokens, {
-            densities,
-            rank,
-            method: 'top-k',
-            seed: 0,
-          }),
+          onFf: maskContinuations(statistics, windows.sequenceLength, promptTokens, { ...choosing, densities }),
           ...(bench.signal ? { signal: bench.signal } : {}),
         })
   return scorer.scores(hidden, reference)
@@ -72,32 +68,41 @@ export async function densityScores(
 /**
  * Density of every layer under a budget of KL(dense ‖ model) in nats a token: layers step down where a step costs
  * least KL, as measured one layer at a time, until the mean density is down to `density` or the sum is at the budget.
- * The result is measured as a whole, and steps are taken back, the last first, until it is within the budget.
+ * The result is measured as a whole on `checking`, windows that nothing was chosen on, and steps are taken back, the last
+ * first, until it is within the budget there too. Throws SolverError where the model is beyond it with all neurons.
  */
 export async function scheduleDensities(
-  bench: GriffinBench,
-  rank: Ranker,
+  { bench, checking }: { readonly bench: GriffinBench; readonly checking: GriffinBench },
+  choosing: Choosing,
   density: number,
   klBudget: number,
   onStep: (done: number, total: number) => void = () => {},
 ): Promise<Schedule> {
   const { layers } = bench
-  const layerKl = await aloneKl(bench, rank, onStep)
-  const steps = cheapestSteps(layerKl, density, klBudget)
+  // An artifact is some way from the dense model with all of its neurons: steps share what that leaves of the budget.
+  const whole = Array.from({ length: layers }, () => 1)
+  const base = (await densityQuality(bench, whole, choosing)).kl!
+  const layerKl = await aloneKl(bench, choosing, onStep)
+  const added = layerKl.map((row) => row.map((kl) => kl - base))
+  const steps = cheapestSteps(added, density, klBudget - base)
   for (let undone = 0; ; undone++) {
     const densities = Array.from({ length: layers }, (_, layer) => {
       const level = steps.filter((step) => step === layer).length
       return SCHEDULE_DENSITIES[level]!
     })
-    const quality = await densityQuality(bench, densities, rank)
-    if (steps.length === 0 || quality.kl! <= klBudget) return { densities, quality, layerKl, undone }
+    const quality = await densityQuality(checking, densities, choosing)
+    if (quality.kl! <= klBudget) return { densities, quality, layerKl, undone }
+    if (steps.length === 0)
+      throw new SolverError(
+        `Cannot keep the KL of GRIFFIN within ${klBudget}: with all neurons it is ${quality.kl}: raise --kl-budget`,
+      )
     steps.pop()
   }
 }
 
 async function aloneKl(
   bench: GriffinBench,
-  rank: Ranker,
+  choosing: Choosing,
   onStep: (done: number, total: number) => void,
 ): Promise<number[][]> {
   const { layers } = bench
@@ -108,7 +113,7 @@ async function aloneKl(
     for (const alone of SCHEDULE_DENSITIES.slice(1)) {
       onStep(layer * levels + row.length, layers * levels)
       const densities = Array.from({ length: layers }, (_, l) => (l === layer ? alone : 1))
-      row.push((await densityQuality(bench, densities, rank)).kl!)
+      row.push((await densityQuality(bench, densities, choosing)).kl!)
     }
     rows.push(row)
   }

@@ -5,8 +5,11 @@ import { selectNeurons } from '../../predict/select.ts'
 import type { NeuronNorms } from './norms.ts'
 import type { FfChunk } from './walk.ts'
 
-/** What neurons are ranked by: GRIFFIN's statistic, the same times the norm of their down weights, or weights alone. */
-export const GRIFFIN_SCORES = ['statistic', 'statistic-down', 'magnitude'] as const
+/**
+ * What neurons are ranked by: GRIFFIN's statistic, the same times the norm of their down weights, the number of tokens that
+ * have them among their largest (as CoreInfer counts), or weights alone.
+ */
+export const GRIFFIN_SCORES = ['statistic', 'statistic-down', 'count', 'magnitude'] as const
 export type GriffinScores = (typeof GRIFFIN_SCORES)[number]
 
 /** GRIFFIN's statistic of every window and layer: of the prompt and of what follows it. */
@@ -15,12 +18,13 @@ export type WindowStatistics = {
   readonly continuation: readonly (readonly GriffinStatistic[])[]
 }
 
-/** Empty statistics of `nWindows` windows, and what fills them from a walk. */
+/** Empty statistics of `nWindows` windows, and what fills them from a walk; tokens of prompts are counted if wanted. */
 export function collectStatistics(
   model: Pick<NeuronNorms, 'config'>,
   nWindows: number,
   T: number,
   promptTokens: number,
+  isCounted = false,
 ): { statistics: WindowStatistics; onFf: (chunk: FfChunk) => void } {
   const { layers, ff } = model.config
   const empty = (): GriffinStatistic[][] =>
@@ -29,7 +33,9 @@ export function collectStatistics(
   const onFf = ({ layer, firstWindow, windows, z }: FfChunk): void => {
     for (let w = 0; w < windows; w++) {
       const [from, cut, to] = [w * T, w * T + promptTokens, (w + 1) * T].map((row) => row * ff)
-      statistics.prompt[layer]![firstWindow + w]!.add(z.subarray(from, cut))
+      const prompt = statistics.prompt[layer]![firstWindow + w]!
+      prompt.add(z.subarray(from, cut))
+      if (isCounted) prompt.count(z.subarray(from, cut))
       statistics.continuation[layer]![firstWindow + w]!.add(z.subarray(cut, to))
     }
   }
@@ -56,17 +62,16 @@ export function rankerOf({ norms }: Pick<NeuronNorms, 'norms'>, kind: GriffinSco
           statistic.scores(),
           once(layer, () => norms('down', layer)),
         )
+    case 'count':
+      return (_, { counts }) => counts
     case 'magnitude':
       return (layer) => once(layer, () => timesNorms(norms('gate', layer), norms('up', layer)))
   }
 }
 
-export type SetOptions = {
-  readonly densities: readonly number[]
-  readonly rank: Ranker
-  readonly method: SelectionMethod
-  readonly seed: number
-}
+/** How sets come from a ranking; `seed` is for methods that draw. */
+export type Choosing = { readonly rank: Ranker; readonly method: SelectionMethod; readonly seed: number }
+export type SetOptions = Choosing & { readonly densities: readonly number[] }
 
 /** The neurons that one sequence keeps in a layer, by rising index. Windows draw from seeds of their own. */
 export function setOf(layer: number, window: number, statistic: GriffinStatistic, options: SetOptions): Int32Array {

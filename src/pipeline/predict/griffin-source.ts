@@ -1,6 +1,4 @@
-import { UnsupportedError } from '../../errors.ts'
 import { openWeights } from '../../formats/safetensors/weights.ts'
-import { hasFfnUpdate } from '../../graph/pieces.ts'
 import type { ModelConfig } from '../../model/config.ts'
 import { readConfig } from '../../model/config.ts'
 import { modelName } from '../../model/name.ts'
@@ -40,12 +38,6 @@ export function openGriffinSource(folder: string, provider: Provider): GriffinSo
 
 function denseModelSource(folder: string): GriffinSource {
   const dense = openModel(folder)
-  try {
-    assertSelectable(dense)
-  } catch (error) {
-    dense.close()
-    throw error
-  }
   return {
     ...denseNorms(dense),
     config: dense.config,
@@ -56,18 +48,6 @@ function denseModelSource(folder: string): GriffinSource {
     walk: (threads) => openWalk(dense, threads),
     close: () => dense.close(),
   }
-}
-
-/** Neurons are rows of gate and up and columns of down, and what they give is added to the hidden states as it is. */
-function assertSelectable(model: OpenedModel): void {
-  const { config, folder } = model
-  const roles = ['gate', 'up', 'down'] as const
-  const isPlain = config.gated && !config.parallel && !hasFfnUpdate(model)
-  if (isPlain && !roles.some((role) => model.isTransposed(role) || config.biases.includes(role))) return
-  throw new UnsupportedError(
-    `Cannot select neurons of ${folder}: model type ${config.modelType}: supported are gated FF layers without biases whose ` +
-      'output is added to the hidden states as it is',
-  )
 }
 
 function artifactSource(folder: string, provider: Provider): GriffinSource {

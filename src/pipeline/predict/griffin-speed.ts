@@ -17,7 +17,7 @@ import { timeInTurns } from '../../verify/timing.ts'
 import { denseDecoder } from '../open-decoder.ts'
 import { modelContenders } from './griffin-contenders.ts'
 import { subsetGraph } from './griffin-graph.ts'
-import { denseFfValues, neuronGraph, setName } from './griffin-native.ts'
+import { denseFfValues, nativeMissing, neuronGraph, setName } from './griffin-native.ts'
 import type { GriffinReport, PredictGriffinOptions } from './types.ts'
 
 /** Decoding one token at one density, against all neurons in turns. */
@@ -58,7 +58,8 @@ export async function measureGriffinSpeed(
 ): Promise<GriffinSpeed> {
   const { threads = availableParallelism(), rounds = 21 } = options
   const model = openModel(options.model ?? demoModelFolder())
-  const isNative = hasNative()
+  const missing = missingNative(model)
+  const isNative = missing === undefined
   try {
     const densities =
       options.densities ?? [...new Set(report.quality.map(({ density }) => density))].sort((a, b) => b - a)
@@ -72,8 +73,7 @@ export async function measureGriffinSpeed(
       rows.push({ density, ff: await ffSides(parts), model: await modelSides(parts) })
     }
     const promptTokens = PROMPT_IDS.length
-    const missing = isNative ? {} : { nativeMissing: NATIVE_MISSING }
-    return { threads, rounds, promptTokens, ...missing, rows }
+    return { threads, rounds, promptTokens, ...(isNative ? {} : { nativeMissing: missing }), rows }
   } finally {
     model.close()
   }
@@ -86,7 +86,8 @@ export async function measureSides(
   options: { readonly threads: number; readonly rounds: number },
 ): Promise<{ readonly ff: SpeedSides; readonly model: SpeedSides; readonly nativeMissing?: string }> {
   const model = openModel(folder)
-  const isNative = hasNative()
+  const missing = missingNative(model)
+  const isNative = missing === undefined
   try {
     const { uniform } = createRng(0)
     const sets = densities.map((density) => {
@@ -97,18 +98,18 @@ export async function measureSides(
     return {
       ff: await ffSides(parts),
       model: await modelSides(parts),
-      ...(isNative ? {} : { nativeMissing: NATIVE_MISSING }),
+      ...(isNative ? {} : { nativeMissing: missing }),
     }
   } finally {
     model.close()
   }
 }
 
-const NATIVE_MISSING = 'the native operators are not built: npm run build:native'
-
-function hasNative(): boolean {
+/** Why there is no native side for a model, where there is none. */
+function missingNative(model: OpenedModel): string | undefined {
   const status = nativeStatus()
-  return status.found && status.operatorsPath !== undefined
+  const isBuilt = status.found && status.operatorsPath !== undefined
+  return isBuilt ? nativeMissing(model) : 'the native operators are not built: npm run build:native'
 }
 
 type Parts = {

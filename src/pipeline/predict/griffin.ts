@@ -3,17 +3,19 @@ import { demoModelFolder } from '../../../calibration/bundled.ts'
 import type { Windows } from '../../../calibration/windows.ts'
 import { UsageError } from '../../errors.ts'
 import { staticOrder } from '../../predict/flocking.ts'
+import type { SelectionMethod } from '../../predict/select.ts'
+import { SELECTION_METHODS } from '../../predict/select.ts'
 import type { WindowIds } from '../../verify/hidden.ts'
 import { TOOL_VERSION } from '../../version.ts'
 import { openDense } from '../evaluate.ts'
 import { defaultProvider } from '../provider.ts'
 import { evaluationText } from '../text.ts'
-import { openBench } from './griffin-bench.ts'
+import { halfBench, openBench } from './griffin-bench.ts'
 import { copyScores, copyTask } from './griffin-copy.ts'
 import { flockingOf, heatCollector } from './griffin-flocking.ts'
 import type { GriffinBench } from './griffin-schedule.ts'
 import { densityQuality, scheduleDensities } from './griffin-schedule.ts'
-import type { GriffinScores } from './griffin-sets.ts'
+import type { Choosing, GriffinScores } from './griffin-sets.ts'
 import { GRIFFIN_SCORES, rankerOf } from './griffin-sets.ts'
 import type { GriffinSource } from './griffin-source.ts'
 import { openGriffinSource } from './griffin-source.ts'
@@ -77,13 +79,21 @@ export async function referenceOf(
 }
 
 type Settings = Required<
-  Pick<PredictGriffinOptions, 'density' | 'scores' | 'windows' | 'sequenceLength' | 'promptTokens'>
+  Pick<PredictGriffinOptions, 'density' | 'scores' | 'select' | 'seed' | 'windows' | 'sequenceLength' | 'promptTokens'>
 > & {
   readonly klBudget: number | undefined
 }
 
 function settingsOf(options: PredictGriffinOptions): Settings {
-  const { density = 0.5, scores = 'statistic', windows = 64, sequenceLength = 256, klBudget } = options
+  const {
+    density = 0.5,
+    scores = 'statistic',
+    select = 'top-k',
+    seed = 0,
+    windows = 64,
+    sequenceLength = 256,
+    klBudget,
+  } = options
   const promptTokens = options.promptTokens ?? Math.floor(sequenceLength / 2)
   if (!(density > 0 && density <= 1)) throw new UsageError(`--density: got ${density}, wanted above 0 and at most 1`)
   if (klBudget !== undefined && !(klBudget > 0))
@@ -92,8 +102,12 @@ function settingsOf(options: PredictGriffinOptions): Settings {
     throw new UsageError(
       `--prompt-tokens: got ${promptTokens} of windows of ${sequenceLength}, wanted 1 to ${sequenceLength - 2}`,
     )
+  if (klBudget !== undefined && windows < 4)
+    throw new UsageError(
+      `--windows: got ${windows}, wanted at least 4 with --kl-budget: densities are chosen on one half, checked on the other`,
+    )
   if (windows < 2) throw new UsageError(`--windows: got ${windows}, wanted at least 2: sets of prompts are compared`)
-  return { density, scores, windows, sequenceLength, promptTokens, klBudget }
+  return { density, scores, select, seed, windows, sequenceLength, promptTokens, klBudget }
 }
 
 type Parts = {
@@ -107,19 +121,20 @@ type Parts = {
 
 async function measured(parts: Parts, options: PredictGriffinOptions): Promise<GriffinResult> {
   const { source, walk, windows, settings, threads, reference } = parts
-  const { promptTokens, sequenceLength, density, klBudget, scores } = settings
+  const { promptTokens, sequenceLength, density, klBudget, scores, select, seed } = settings
   const { layers } = source.config
   options.onProgress?.({ stage: 'calibrate', done: 0, total: 1 })
   const heat = heatCollector(layers, sequenceLength, promptTokens)
   const signal = options.signal ? { signal: options.signal } : {}
-  const given = { windows, promptTokens, threads, onFf: heat.onFf, ...signal }
+  const given = { windows, promptTokens, threads, isCounted: true, onFf: heat.onFf, ...signal }
   const bench = await openBench(source, walk, { ...given, ...(reference ? { reference } : {}) })
+  const choosing = choosingOf(source, settings)
   try {
     const quality = await qualityRows(bench, source, settings, options)
     const schedule =
       klBudget === undefined
         ? undefined
-        : await scheduleDensities(bench, rankerOf(source, scores), density, klBudget, (done, total) =>
+        : await checkedSchedule(parts, bench, klBudget, (done, total) =>
             options.onProgress?.({ stage: 'calibrate', done, total }),
           )
     const { densities = alike(layers, density), ...rest } = schedule ?? {}
@@ -130,11 +145,13 @@ async function measured(parts: Parts, options: PredictGriffinOptions): Promise<G
       model: modelOf(source),
       statistic: STATISTIC_DEFINITION,
       scores,
+      select,
+      seed,
       densities,
       ...(schedule ? { schedule: { klBudget, ...rest } as NonNullable<GriffinReport['schedule']> } : {}),
       text: { windows: windows.nWindows, sequenceLength, promptTokens },
       reference: source.artifact && !reference ? 'self' : 'dense',
-      dense: await densityQuality(bench, alike(layers, 1), rankerOf(source, scores)),
+      dense: await densityQuality(bench, alike(layers, 1), choosing),
       quality,
       copy: await copyRows(parts, signal),
       flocking: flockingOf(bench.statistics, density),
@@ -165,8 +182,9 @@ async function copyRows(
   const { layers } = source.config
   const task = copyTask(windows)
   const densities = reportedWith(settings.density)
-  const wanted = { threads, densities: densities.map((density) => alike(layers, density)), ...signal }
-  const { plain, skipping } = await copyScores(source, walk, task, rankerOf(source, settings.scores), wanted)
+  const isCounted = settings.scores === 'count'
+  const wanted = { threads, isCounted, densities: densities.map((density) => alike(layers, density)), ...signal }
+  const { plain, skipping } = await copyScores(source, walk, task, choosingOf(source, settings), wanted)
   return {
     passages: task.windows.nWindows,
     passageTokens: task.passageTokens,
@@ -191,22 +209,61 @@ function alike(layers: number, density: number): number[] {
   return Array.from({ length: layers }, () => density)
 }
 
-/** All layers at one density: the wanted ranking at several, every ranking at the density wanted. */
+/** Densities by layer, chosen on one half of the windows and checked on the other. */
+async function checkedSchedule(
+  { source, settings, threads }: Parts,
+  whole: GriffinBench,
+  klBudget: number,
+  onStep: (done: number, total: number) => void,
+): Promise<Omit<NonNullable<GriffinReport['schedule']>, 'klBudget'> & { readonly densities: readonly number[] }> {
+  const bench = await halfBench(source, whole, 'even', threads)
+  const checking = await halfBench(source, whole, 'odd', threads)
+  try {
+    const { nWindows: windows } = bench.windows
+    const benches = { bench, checking }
+    const schedule = await scheduleDensities(benches, choosingOf(source, settings), settings.density, klBudget, onStep)
+    return { ...schedule, windows, heldOut: checking.windows.nWindows }
+  } finally {
+    await bench.release()
+    await checking.release()
+  }
+}
+
+/** The ranking and the method of some settings. */
+function choosingOf(
+  source: GriffinSource,
+  { scores, select, seed }: Pick<Settings, 'scores' | 'select' | 'seed'>,
+): Choosing {
+  return { rank: rankerOf(source, scores), method: select, seed }
+}
+
+/**
+ * All layers at one density: the wanted ranking and method at several, every other ranking and every other method at the
+ * density wanted.
+ */
 async function qualityRows(
   bench: GriffinBench,
   source: GriffinSource,
-  { density, scores }: Settings,
+  { density, scores, select, seed }: Settings,
   { onProgress }: PredictGriffinOptions,
 ): Promise<GriffinReport['quality']> {
-  const points: [GriffinScores, number][] = [
-    ...reportedWith(density).map((at): [GriffinScores, number] => [scores, at]),
-    ...GRIFFIN_SCORES.filter((kind) => kind !== scores).map((kind): [GriffinScores, number] => [kind, density]),
+  const points: [GriffinScores, SelectionMethod, number][] = [
+    ...reportedWith(density).map((at): [GriffinScores, SelectionMethod, number] => [scores, select, at]),
+    ...GRIFFIN_SCORES.filter((kind) => kind !== scores).map((kind): [GriffinScores, SelectionMethod, number] => [
+      kind,
+      select,
+      density,
+    ]),
+    ...SELECTION_METHODS.filter((method) => method !== select).map(
+      (method): [GriffinScores, SelectionMethod, number] => [scores, method, density],
+    ),
   ]
   const rows: GriffinReport['quality'][number][] = []
-  for (const [kind, at] of points) {
+  for (const [kind, method, at] of points) {
     onProgress?.({ stage: 'evaluate', done: rows.length, total: points.length })
-    const quality = await densityQuality(bench, alike(bench.layers, at), rankerOf(source, kind))
-    rows.push({ scores: kind, density: at, quality })
+    const choosing = choosingOf(source, { scores: kind, select: method, seed })
+    const quality = await densityQuality(bench, alike(bench.layers, at), choosing)
+    rows.push({ scores: kind, select: method, density: at, quality })
   }
   return rows
 }

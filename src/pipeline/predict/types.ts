@@ -1,4 +1,5 @@
 import type { Provider } from '../../runtime/session.ts'
+import type { SelectionMethod } from '../../predict/select.ts'
 import type { GriffinScores } from './griffin-sets.ts'
 import type { Progress, Quality, TextSource } from '../types.ts'
 
@@ -6,7 +7,7 @@ import type { Progress, Quality, TextSource } from '../types.ts'
 export const GRIFFIN_VERSION = 1
 /** What the statistic is, for readers of the file. */
 export const STATISTIC_DEFINITION =
-  's_j = sqrt(sum over prompt tokens t of (z_tj / |z_t|)^2), z = act(gate x) * up x; keep the floor(ff * density) largest'
+  's_j = sqrt(sum over prompt tokens t of (z_tj / |z_t|)^2), z = act(gate x) * up x, without a gate act(up x); keep the floor(ff * density) largest'
 
 export type PredictGriffinOptions = {
   /** Dense model folder, or artifact. @default the embedded demo model */
@@ -22,6 +23,10 @@ export type PredictGriffinOptions = {
   readonly klBudget?: number
   /** What neurons are ranked by. @default 'statistic' */
   readonly scores?: GriffinScores
+  /** How the set comes from the ranking. @default 'top-k' */
+  readonly select?: SelectionMethod
+  /** Seed of the methods that draw. @default 0 */
+  readonly seed?: number
   /** @default 64 */
   readonly windows?: number
   /** Tokens of one window. @default 256 */
@@ -61,6 +66,14 @@ export type FlockingHeat = {
 /** How well a passage that comes a second time is predicted: share of top tokens, and −log p in nats a token. */
 export type CopyScore = { readonly accuracy: number; readonly nll: number }
 
+/** Quality with all layers at one density, neurons ranked and selected in one way. */
+export type GriffinQuality = {
+  readonly scores: GriffinScores
+  readonly select: SelectionMethod
+  readonly density: number
+  readonly quality: Quality
+}
+
 /** griffin.json: everything a runtime needs to run GRIFFIN on a model, and what that costs. No dates, no paths. */
 export type GriffinReport = {
   readonly formatVersion: typeof GRIFFIN_VERSION
@@ -69,11 +82,17 @@ export type GriffinReport = {
   readonly source: { readonly name: string; readonly sha256: string }
   readonly statistic: string
   readonly scores: GriffinScores
+  readonly select: SelectionMethod
+  readonly seed: number
   /** Share of neurons that each layer keeps. */
   readonly densities: readonly number[]
   readonly schedule?: {
     readonly klBudget: number
+    /** On windows that nothing was chosen on. */
     readonly quality: Quality
+    /** Windows that densities were chosen on, and others that they were checked on. */
+    readonly windows: number
+    readonly heldOut: number
     /** KL of one layer alone at densities 0.75, 0.5, 0.25: [layer][i]. */
     readonly layerKl: readonly (readonly number[])[]
     readonly undone: number
@@ -85,7 +104,7 @@ export type GriffinReport = {
     | { readonly kind: 'artifact'; readonly experts: number; readonly router: string }
   /** Quality of the text behind the prompts: with all neurons, and at densities, all layers alike. */
   readonly dense: Quality
-  readonly quality: readonly { readonly scores: GriffinScores; readonly density: number; readonly quality: Quality }[]
+  readonly quality: readonly GriffinQuality[]
   /** What KL and agreement are measured against: the dense model, or (it was not there) the artifact with all neurons. */
   readonly reference: 'dense' | 'self'
   /** Second occurrences of passages that only copying predicts: with all neurons, and at densities. */

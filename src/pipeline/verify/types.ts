@@ -12,11 +12,11 @@ import type { FfSpeed } from '../../verify/speed-ff.ts'
 import type { ModelSpeed } from '../../verify/speed-model.ts'
 import type { ExpertCount } from '../../verify/structure.ts'
 import type { TokenBytes } from '../../verify/bytes.ts'
-import type { GriffinOption } from '../predict/griffin-option.ts'
+import type { GriffinOption, GriffinOverrides } from '../predict/griffin-option.ts'
 import type { SpeedSides } from '../predict/griffin-speed.ts'
 import type { EvaluateResult, Progress, Quality, TextSource } from '../types.ts'
 
-export type VerifyOptions = {
+export type VerifyOptions = GriffinOverrides & {
   /** Artifact folder; with `griffin` also a dense model folder. */
   readonly model: string
   /** Also measure decoding with the FF neurons that prompts select. @default not */

@@ -20,6 +20,7 @@ import type { DecoderSource } from '../open-decoder.ts'
 import { openDecoder, runtimeName } from '../open-decoder.ts'
 import { stopwatch } from '../stopwatch.ts'
 import { evaluationText } from '../text.ts'
+import { assertGriffin } from '../predict/griffin-option.ts'
 import { checkGriffin, verifyDenseGriffin } from './griffin.ts'
 import { speedReport } from './speed.ts'
 import type {
@@ -50,6 +51,7 @@ const PARITY_KL_QUANTISED = 2e-2
  * provider asked for is not there, UsageError for a gate that needs a dense model where there is none.
  */
 export async function verify(options: VerifyOptions): Promise<VerifyResult> {
+  assertGriffin(options.griffin, options)
   if (options.griffin && !isArtifact(options.model)) return verifyDenseGriffin(options, options.griffin)
   const watch = stopwatch()
   const artifact = openArtifact(options.model)

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { demoModelFolder } from '../../../calibration/bundled.ts'
 import type { Windows } from '../../../calibration/windows.ts'
@@ -103,29 +104,50 @@ describe('cheapestSteps()', () => {
     expect(cheapestSteps(layerKl, 0.25, 0.15)).toEqual([1, 0])
     expect(cheapestSteps(layerKl, 0.25, 0.001)).toEqual([])
   })
+
+  it('takes the same steps first whatever the budget, and none beyond it', () => {
+    const curve = fc.array(fc.integer({ min: 0, max: 50 }), { minLength: 3, maxLength: 3 })
+    const rising = curve.map((list) => list.map((v, i) => (v + 40 * i) / 100))
+    const layers = fc.array(rising, { minLength: 1, maxLength: 6 })
+    fc.assert(
+      fc.property(layers, fc.integer({ min: 0, max: 300 }), fc.integer({ min: 0, max: 300 }), (layerSteps, a, b) => {
+        const [less, more] = [Math.min(a, b) / 100, Math.max(a, b) / 100]
+        const [few, many] = [cheapestSteps(layerSteps, 0.25, less), cheapestSteps(layerSteps, 0.25, more)]
+        expect(many.slice(0, few.length)).toEqual(few)
+        const sum = layerSteps.reduce((total, row, layer) => {
+          const level = few.filter((step) => step === layer).length
+          return total + (level === 0 ? 0 : row[level - 1]!)
+        }, 0)
+        expect(sum).toBeLessThanOrEqual(less + 1e-9)
+      }),
+    )
+  })
 })
 
 describe('predict()', { timeout: 120_000 }, () => {
   it('writes densities, order, flocking and measured quality, the same bytes every time', async () => {
     const out = join(folder, 'griffin')
-    const { griffin, file, page } = await predict({ ...small, out, klBudget: 0.5 })
+    const wanted = { ...small, windows: 4, out, klBudget: 0.5 }
+    const { griffin, file, page } = await predict(wanted)
     const text = readFileSync(file!, 'utf8')
     expect(JSON.parse(text)).toEqual(griffin)
-    await predict({ ...small, out, klBudget: 0.5, threads: 1 })
+    await predict(wanted)
     expect(readFileSync(file!, 'utf8')).toBe(text)
     expect(griffin.order.map((order) => [...order].sort((a, b) => a - b))).toEqual(
       Array.from({ length: 8 }, () => Array.from({ length: 768 }, (_, j) => j)),
     )
-    expect(griffin.dense).toMatchObject({ targets: 33, kl: 0, topOneAgreement: 1 })
-    const statistic = griffin.quality.filter(({ scores }) => scores === 'statistic')
+    expect(griffin.dense).toMatchObject({ targets: 44, kl: 0, topOneAgreement: 1 })
+    const statistic = griffin.quality.filter(({ scores, select }) => scores === 'statistic' && select === 'top-k')
     expect(statistic.map(({ density }) => density)).toEqual([0.75, 0.5, 0.25, 0.1, 0.05])
     expect(statistic[2]!.quality.kl).toBeGreaterThan(statistic[0]!.quality.kl!)
-    expect(griffin.copy).toMatchObject({ passages: 3, passageTokens: 12, cueTokens: 4 })
+    expect(griffin.copy).toMatchObject({ passages: 4, passageTokens: 12, cueTokens: 4 })
     expect(griffin.copy.densities.map(({ density }) => density)).toEqual([0.75, 0.5, 0.25, 0.1, 0.05])
     const html = readFileSync(page!, 'utf8')
     expect(html).toContain('Flocking: token by neuron')
     expect(html).not.toMatch(/NaN|undefined|(src|href)="http/)
+    expect(griffin.schedule).toMatchObject({ windows: 2, heldOut: 2 })
     expect(griffin.schedule!.quality.kl).toBeLessThanOrEqual(0.5)
+    expect(griffin.schedule!.quality.targets).toBe(22)
     expect(griffin.densities.every((density) => density >= 0.25 && density <= 1)).toBe(true)
     // Prompts and their continuations share neurons beyond chance: that is what GRIFFIN lives on.
     for (const one of griffin.flocking) expect(one.promptToContinuation).toBeGreaterThan(one.chance)
@@ -138,5 +160,6 @@ describe('predict()', { timeout: 120_000 }, () => {
     await expect(predict({ ...small, density: 0 })).rejects.toThrow('--density')
     await expect(predict({ ...small, promptTokens: T - 1 })).rejects.toThrow('--prompt-tokens')
     await expect(predict({ ...small, klBudget: -1 })).rejects.toThrow('--kl-budget')
+    await expect(predict({ ...small, klBudget: 1 })).rejects.toThrow('at least 4 with --kl-budget')
   })
 })
