@@ -2,16 +2,20 @@ import type { Command } from 'commander'
 import type { GenerateAllOptions, GenerateOptions, GenerateResult, Provider } from '../../src/index.ts'
 import type { Context } from '../context.ts'
 import { UsageError } from '../../src/errors.ts'
-import { decimal, whole } from '../flags.ts'
+import { decimal, repeated, whole } from '../flags.ts'
 import { count, digits, duration } from '../format.ts'
 import { addGriffinOption, griffinOption } from '../griffin-option.ts'
 import type { ModelFlags } from '../options.ts'
 import { addModelOptions, addOutputOptions, MODEL, addProviderOption, addThreadsOption, present } from '../options.ts'
+import { progressView } from '../progress.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 
 type Flags = ModelFlags & {
   readonly prompt?: string
   readonly prompts?: string
+  readonly chat?: boolean
+  readonly system?: string
+  readonly stop?: readonly string[]
   readonly promptChunk?: number
   readonly maxNewTokens?: number
   readonly temperature?: number
@@ -32,8 +36,9 @@ Examples:
   $ spexpand generate smol-70 --prompt 'The capital of France is' --provider spexpand --max-new-tokens 32
   $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --griffin 0.5 --provider spexpand
   $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --temperature 0.8 --top-p 0.95 --seed 7 --json
+  $ spexpand generate smol-70 --chat --system 'Answer in one word.' --prompt 'Where is Paris?' --stop .
 
-The text goes to standard output as it is made, the speed to standard error.
+The text goes to standard output as it is made, progress and speed to standard error.
 ${EXIT_CODES_HELP}`
 
 /** `generate`: text, to see that a model speaks, and how fast. */
@@ -43,6 +48,9 @@ export function addGenerateCommand(program: Command, context: Context): void {
     .description('continue a text with an artifact or a dense model')
     .argument('<model>', `artifact folder, or ${MODEL}`)
     .option('--prompt <text>', 'text to continue')
+    .option('--chat', 'the prompt is what a user says: the chat template of the model makes a conversation of it')
+    .option('--system <text>', 'with --chat: what the conversation begins with')
+    .option('--stop <text>', 'text that ends the continuation, not part of it; repeat for more', repeated)
     .option('--max-new-tokens <n>', 'tokens to make at most (default: 64)', whole('--max-new-tokens', MIN_ONE))
     .option('--temperature <t>', '0: always the most likely token (default: 0)', decimal('--temperature', TEMPERATURE))
     .option('--top-k <n>', 'sample from the k most likely tokens, 0: from all (default: 0)', whole('--top-k', MIN_ZERO))
@@ -82,15 +90,18 @@ async function runOne(model: string, prompt: string, flags: Flags, context: Cont
   const griffin = griffinOption(wanted)
   const library = await context.library()
   // The prompt is repeated once there is something to add to it: an error leaves standard output empty.
-  let heading = prompt
+  let heading = flags.chat ? '' : prompt
+  const view = progressView(context, flags)
   const show = (text: string): void => {
+    view.stop()
     context.stdout.write(heading + text)
     heading = ''
   }
   const onText = json ? undefined : show
-  const result = await library.generate(
-    present<GenerateOptions>({ ...same, prompt, griffin, model, onText, signal: context.signal }),
-  )
+  const { onProgress } = view
+  const result = await library
+    .generate(present<GenerateOptions>({ ...same, prompt, griffin, model, onText, onProgress, signal: context.signal }))
+    .finally(() => view.stop())
   if (json) context.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
   else show('\n')
   if (!json && !quiet) context.stderr.write(`${speedLine(result)}\n`)
@@ -100,20 +111,25 @@ async function runAll(model: string, file: string, flags: Flags, context: Contex
   const { json, quiet, griffin: wanted, ...same } = flags
   const griffin = griffinOption(wanted)
   const library = await context.library()
+  const view = progressView(context, flags)
   const onResult = (result: GenerateResult): void => {
-    context.stdout.write(`${result.prompt}${result.text}\n`)
+    view.stop()
+    context.stdout.write(`${result.prompt}${flags.chat ? '\n' : ''}${result.text}\n`)
     if (!quiet) context.stderr.write(`${speedLine(result)}\n`)
   }
-  const options = { ...same, griffin, model, prompts: { file }, signal: context.signal }
-  const results = await library.generateAll(
-    present<GenerateAllOptions>({ ...options, onResult: json ? undefined : onResult }),
-  )
+  const { onProgress } = view
+  const options = { ...same, griffin, model, prompts: { file }, onProgress, signal: context.signal }
+  const results = await library
+    .generateAll(present<GenerateAllOptions>({ ...options, onResult: json ? undefined : onResult }))
+    .finally(() => view.stop())
   if (json) context.stdout.write(`${JSON.stringify(results, null, 2)}\n`)
 }
 
 function speedLine(result: GenerateResult): string {
   const { promptTokens, newTokens, promptMs, decodeMs, promptTokensPerSecond, decodeTokensPerSecond } = result
-  const prompt = `prompt ${count(promptTokens)} tokens in ${duration(promptMs)} (${digits(promptTokensPerSecond, 3)}/s)`
+  const { firstTokenMs } = result
+  const first = firstTokenMs === undefined ? '' : `first token after ${duration(firstTokenMs)}; `
+  const prompt = `${first}prompt ${count(promptTokens)} tokens in ${duration(promptMs)} (${digits(promptTokensPerSecond, 3)}/s)`
   const rate = decodeTokensPerSecond > 0 ? ` (${digits(decodeTokensPerSecond, 3)}/s)` : ''
   return (
     `${prompt}, ${count(newTokens)} new in ${duration(decodeMs)}${rate}; ` +

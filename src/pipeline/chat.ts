@@ -36,7 +36,7 @@ export function openChatTemplate(folder: string): ChatTemplate {
   const source = existsSync(own) ? readFileSync(own, 'utf8') : defaultOf(config['chat_template'])
   if (source === undefined)
     throw new UsageError(
-      `--chat-template: ${folder} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): ` +
+      `Cannot render conversations: ${folder} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): ` +
         'give text instead, or take the chat model of the family',
     )
   const template = parsed(source, folder)

@@ -17,9 +17,14 @@ import { openGriffinSource } from './predict/griffin-source.ts'
 import { openHire } from './predict/hire-option.ts'
 import type { DecoderSource } from './open-decoder.ts'
 import { readPrompts } from './prompts.ts'
+import type { ChatPromptOption } from './chat-prompt.ts'
+import { promptTokens } from './chat-prompt.ts'
 import { openDecoder, runtimeName } from './open-decoder.ts'
+import { stopTokens } from './stop-tokens.ts'
+import { textStream } from './text-stream.ts'
+import type { Progress } from './types.ts'
 
-export type GenerateOptions = {
+export type GenerateOptions = ChatPromptOption & {
   /** Artifact folder, or a dense model folder. */
   readonly model: string
   readonly prompt: string
@@ -42,7 +47,11 @@ export type GenerateOptions = {
   readonly hire?: boolean
   /** Tokens of a prompt that run at once; with GRIFFIN, its statistic adds up over them. @default as many as fit */
   readonly promptChunk?: number
-  /** Hears the text as it comes, in whole characters. */
+  /** Texts that end the continuation; neither they nor what follows is part of it. @default none */
+  readonly stop?: readonly string[]
+  /** Hears of fetching and loading the model. */
+  readonly onProgress?: (progress: Progress) => void
+  /** Hears the text as it comes, in whole characters, without what may become one of `stop`. */
   readonly onText?: (text: string) => void
   readonly signal?: AbortSignal
 }
@@ -57,7 +66,7 @@ export type GenerateAllOptions = Omit<GenerateOptions, 'prompt'> & {
 export type GenerateResult = {
   readonly model: string
   readonly prompt: string
-  /** The continuation, without the prompt. */
+  /** The continuation, without the prompt; without the stop string that ended it, whose tokens are in `ids`. */
   readonly text: string
   readonly promptTokens: number
   readonly newTokens: number
@@ -68,6 +77,11 @@ export type GenerateResult = {
   readonly decodeTokensPerSecond: number
   readonly promptMs: number
   readonly decodeMs: number
+  /**
+   * What a caller waits for the first new token: from the call, reading and loading the model included, or from the end of the
+   * prompt before. Absent without one.
+   */
+  readonly firstTokenMs?: number
   /** Time to load the model. */
   readonly loadMs: number
   readonly runtime: string
@@ -91,53 +105,83 @@ export async function generate(options: GenerateOptions): Promise<GenerateResult
  */
 export async function generateAll(options: GenerateAllOptions): Promise<GenerateResult[]> {
   const { model, maxNewTokens = 64, provider = 'cpu', threads = availableParallelism() } = options
+  let begun = performance.now()
+  if (options.stop?.includes('')) throw new UsageError('Cannot stop at an empty text: wanted --stop with some text')
   const config = readConfig(model)
   const tokenizer = openTokenizer(model)
   const given = 'file' in options.prompts ? readPrompts(options.prompts.file) : options.prompts
+  const tokensOf = promptTokens(model, tokenizer, options)
   const prompts = given.map((prompt) => {
-    const promptIds = prompt === '' ? [tokenizer.separatorId] : tokenizer.encodePrompt(prompt)
+    const promptIds = tokensOf(prompt)
     assertPositions(model, promptIds.length, maxNewTokens, config.maxPositions)
     return { prompt, promptIds }
   })
+  const load = (done: number): void => options.onProgress?.({ stage: 'load', done, total: 1 })
+  load(0)
   const start = performance.now()
-  const { decoder, kind, griffin, close } = await openGenerator(options, { threads, provider })
+  const generator = await openGenerator(options, { threads, provider })
   const loadMs = performance.now() - start
+  load(1)
   try {
     const results: GenerateResult[] = []
-    for (const { prompt, promptIds } of prompts) {
-      const text = textStream(tokenizer, promptIds, options.onText)
-      const made = await generateTokens(decoder, {
-        promptIds,
-        maxNewTokens,
-        stopIds: [...config.eosTokenIds, tokenizer.separatorId],
-        choose: chooser(options),
-        now: () => performance.now(),
-        onToken: text.push,
-        ...(options.signal ? { signal: options.signal } : {}),
-      })
-      const result = {
-        model,
-        prompt,
-        text: text.end(),
-        promptTokens: promptIds.length,
-        newTokens: made.ids.length,
-        ids: made.ids,
-        stopped: made.stopped,
-        promptTokensPerSecond: perSecond(promptIds.length, made.promptMs),
-        decodeTokensPerSecond: perSecond(made.decodeSteps, made.decodeMs),
-        promptMs: made.promptMs,
-        decodeMs: made.decodeMs,
-        loadMs,
-        runtime: `${runtimeName(kind, provider)}${options.hire ? ', HiRE' : ''}`,
-        threads,
-        ...(griffin ? { griffin: griffin() } : {}),
-      }
+    const common = { ...generator, tokenizer, stopIds: stopTokens(model, tokenizer), maxNewTokens }
+    for (const prompt of prompts) {
+      const made = await continuation(prompt, options, { ...common, begun })
+      begun = performance.now()
+      const runtime = `${runtimeName(generator.kind, provider)}${options.hire ? ', HiRE' : ''}`
+      const { griffin } = generator
+      const result = { model, ...made, loadMs, runtime, threads, ...(griffin ? { griffin: griffin() } : {}) }
       options.onResult?.(result, results.length)
       results.push(result)
     }
     return results
   } finally {
-    await close()
+    await generator.close()
+  }
+}
+
+type Prompt = { readonly prompt: string; readonly promptIds: readonly number[] }
+type Tools = {
+  readonly decoder: Decoder
+  readonly tokenizer: Tokenizer
+  readonly stopIds: readonly number[]
+  readonly maxNewTokens: number
+  /** When the wait for the first token began. */
+  readonly begun: number
+}
+
+async function continuation(
+  { prompt, promptIds }: Prompt,
+  options: Omit<GenerateAllOptions, 'prompts'>,
+  { decoder, tokenizer, stopIds, maxNewTokens, begun }: Tools,
+): Promise<Omit<GenerateResult, 'model' | 'loadMs' | 'runtime' | 'threads' | 'griffin'>> {
+  const text = textStream(tokenizer, promptIds, options.stop ?? [], options.onText)
+  let firstTokenMs: number | undefined
+  const made = await generateTokens(decoder, {
+    promptIds,
+    maxNewTokens,
+    stopIds,
+    choose: chooser(options),
+    now: () => performance.now(),
+    onToken(id) {
+      firstTokenMs ??= performance.now() - begun
+      text.push(id)
+    },
+    isOver: () => text.isStopped,
+    ...(options.signal ? { signal: options.signal } : {}),
+  })
+  return {
+    prompt,
+    text: text.end(),
+    promptTokens: promptIds.length,
+    newTokens: made.ids.length,
+    ids: made.ids,
+    stopped: made.stopped,
+    promptTokensPerSecond: perSecond(promptIds.length, made.promptMs),
+    decodeTokensPerSecond: perSecond(made.decodeSteps, made.decodeMs),
+    promptMs: made.promptMs,
+    decodeMs: made.decodeMs,
+    ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
   }
 }
 
@@ -158,9 +202,10 @@ type Generator = {
 
 /** The decoder of a model, with GRIFFIN where that was asked for. */
 async function openGenerator(
-  { model, griffin: option, hire, promptChunk }: Pick<GenerateOptions, 'model' | 'griffin' | 'hire' | 'promptChunk'>,
+  options: Omit<GenerateAllOptions, 'prompts'>,
   common: { readonly threads: number; readonly provider: Provider },
 ): Promise<Generator> {
+  const { model, griffin: option, hire, promptChunk } = options
   const chunk = promptChunk === undefined ? {} : { promptChunk }
   if (option && hire) throw new UsageError('--griffin and --hire both choose the neurons: give one of them')
   if (!option) {
@@ -199,42 +244,4 @@ function chooser({
 
 function perSecond(tokens: number, ms: number): number {
   return ms > 0 ? (1000 * tokens) / ms : 0
-}
-
-/** Tokens that are decoded again in front of new ones. */
-const CONTEXT = 4
-
-/**
- * Text of tokens as they come. A token may end inside a character, which decodes to U+FFFD: it is held back until the
- * next tokens complete it, or the end. Decoders drop a space at the very beginning, so tokens are decoded behind some
- * that came before them.
- */
-function textStream(
-  tokenizer: Tokenizer,
-  promptIds: readonly number[],
-  onText: ((text: string) => void) | undefined,
-): { push(id: number): void; end(): string } {
-  let context = promptIds.slice(-CONTEXT)
-  let pending: number[] = []
-  let told = ''
-  const tell = (isEnd: boolean): void => {
-    const before = tokenizer.decode(context)
-    const text = tokenizer.decode([...context, ...pending])
-    if (pending.length === 0 || (text.endsWith('\uFFFD') && !isEnd)) return
-    const piece = text.slice(before.length)
-    if (piece !== '') onText?.(piece)
-    told += piece
-    context = [...context, ...pending].slice(-CONTEXT)
-    pending = []
-  }
-  return {
-    push(id) {
-      pending.push(id)
-      tell(false)
-    },
-    end() {
-      tell(true)
-      return told
-    },
-  }
 }

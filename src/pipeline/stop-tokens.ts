@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { field } from '../model/field.ts'
 import { readJsonObject } from '../model/json.ts'
 import { readConfig } from '../model/config.ts'
-import { openTokenizer } from '../model/tokenizer.ts'
+import type { Tokenizer } from '../model/tokenizer.ts'
 
 const MAX_FILE_BYTES = 10_000_000
 const id = z
@@ -22,9 +22,9 @@ export function generationConfig(folder: string): Readonly<Record<string, unknow
  * Tokens that end a text of a model, ascending: `eos_token_id` of generation_config.json (where chat models name the end
  * of a turn) and of config.json, and the tokenizer's own end-of-text token.
  */
-export function stopTokens(folder: string): number[] {
+export function stopTokens(folder: string, { separatorId }: Pick<Tokenizer, 'separatorId'>): number[] {
   const file = join(folder, 'generation_config.json')
   const more = field(generationConfig(folder), 'eos_token_id', z.union([id, z.array(id)]).nullish(), file)
-  const all = new Set([more ?? [], readConfig(folder).eosTokenIds, openTokenizer(folder).separatorId].flat())
+  const all = new Set([more ?? [], readConfig(folder).eosTokenIds, separatorId].flat())
   return [...all].sort((a, b) => a - b)
 }

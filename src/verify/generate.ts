@@ -11,13 +11,15 @@ export type GenerationOptions = {
   /** Milliseconds of a clock that only goes forward. */
   readonly now: () => number
   readonly onToken?: (id: number) => void
+  /** Asked behind each token: whether the text is over. */
+  readonly isOver?: () => boolean
   readonly signal?: AbortSignal
 }
 
 export type Generation = {
   readonly ids: readonly number[]
-  /** 'stop': a stop token came; 'length': maxNewTokens were made. */
-  readonly stopped: 'stop' | 'length'
+  /** 'stop': a stop token came; 'string': isOver() said so; 'length': maxNewTokens were made. */
+  readonly stopped: 'stop' | 'string' | 'length'
   /** Time of the prompt up to its logits, and of the steps of one token after it. */
   readonly promptMs: number
   readonly decodeMs: number
@@ -30,7 +32,7 @@ export type Generation = {
  * abort.
  */
 export async function generateTokens(decoder: Decoder, options: GenerationOptions): Promise<Generation> {
-  const { promptIds, maxNewTokens, stopIds, choose, now, onToken, signal } = options
+  const { promptIds, maxNewTokens, stopIds, choose, now, onToken, isOver, signal } = options
   const bad = promptIds.find((id) => id < 0 || id >= decoder.vocab)
   if (bad !== undefined)
     throw new FormatError(
@@ -53,6 +55,10 @@ export async function generateTokens(decoder: Decoder, options: GenerationOption
     }
     ids.push(id)
     onToken?.(id)
+    if (isOver?.()) {
+      stopped = 'string'
+      break
+    }
     if (ids.length === maxNewTokens) break
     const before = now()
     logits = await decoder.step([id])

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { UnsupportedError } from '../../src/errors.ts'
-import type { DoctorResult, GenerateOptions, GenerateResult } from '../../src/index.ts'
+import type { DoctorResult, GenerateAllOptions, GenerateOptions, GenerateResult } from '../../src/index.ts'
 import { runCli } from './context.ts'
 
 const generated: GenerateResult = {
@@ -43,7 +43,7 @@ describe('spexpand generate', () => {
       'generate m --prompt And --max-new-tokens 2 --temperature 0.5 --top-k 7 --top-p 0.9 --seed 3 --provider spexpand --threads 1'
     const { code, stdout, stderr } = await runCli(line, {
       generate: (options: GenerateOptions) => {
-        const { onText, signal, ...rest } = options
+        const { onText, onProgress: _, signal, ...rest } = options
         expect(signal?.aborted).toBe(false)
         calls.push(rest)
         for (const piece of [' i', 't']) onText?.(piece)
@@ -78,6 +78,25 @@ describe('spexpand generate', () => {
       generate: () => Promise.reject(new UnsupportedError('Cannot run on "cuda": none')),
     })
     expect(failed).toEqual({ code: 4, stdout: '', stderr: 'spexpand: Cannot run on "cuda": none\n' })
+  })
+
+  it('hands --chat, --system and every --stop on, prints the answer alone, and the wait for its first token', async () => {
+    const calls: GenerateOptions[] = []
+    const { stdout, stderr } = await runCli('generate m --prompt And --chat --system Short. --stop a --stop b', {
+      generate: (options: GenerateOptions) => {
+        calls.push(options)
+        options.onProgress?.({ stage: 'load', done: 0, total: 1 })
+        options.onText?.(' it')
+        return Promise.resolve({ ...generated, firstTokenMs: 15 })
+      },
+    })
+    expect(calls[0]).toMatchObject({ chat: true, system: 'Short.', stop: ['a', 'b'] })
+    expect(stdout).toBe(' it\n')
+    expect(stderr).toMatch(/^\[0 ms\] load\nfirst token after 15 ms; prompt 1 tokens/)
+    const all = {
+      generateAll: (options: GenerateAllOptions) => (options.onResult?.(generated, 0), Promise.resolve([])),
+    }
+    expect((await runCli('generate m --prompts p.jsonl --chat', all)).stdout).toBe('And\n it\n')
   })
 
   it('wants a prompt and a known provider', async () => {

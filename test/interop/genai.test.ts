@@ -47,6 +47,7 @@ function mostLikely(logits: Float32Array): number {
 async function ours(folder: string, cases: readonly Case[], provider: Provider): Promise<number[][]> {
   const decoder = await createDecoder({ ...openDecoder(folder), threads: 1, provider })
   const answers: number[][] = []
+  const stopIds = stopTokens(folder, openTokenizer(folder))
   for (const { pieces, new: maxNewTokens } of cases) {
     const promptIds = pieces.flat()
     const made = await generateTokens(decoder, {
@@ -56,7 +57,7 @@ async function ours(folder: string, cases: readonly Case[], provider: Provider):
       choose: mostLikely,
       now: () => 0,
     })
-    const end = made.ids.findIndex((id) => stopTokens(folder).includes(id))
+    const end = made.ids.findIndex((id) => stopIds.includes(id))
     answers.push(made.ids.slice(0, end < 0 ? maxNewTokens : end + 1))
   }
   await decoder.release()

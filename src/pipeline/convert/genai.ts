@@ -6,6 +6,7 @@ import { writeFileWhole } from '../../formats/bytes.ts'
 import type { Shared } from '../../formats/link-file.ts'
 import { linkOrCopy } from '../../formats/link-file.ts'
 import { readConfig } from '../../model/config.ts'
+import { openTokenizer } from '../../model/tokenizer.ts'
 import { nativeStatus, requireNative } from '../../runtime/native.ts'
 import { openArtifact, readGraph } from '../../verify/artifact.ts'
 import { generationConfig, stopTokens } from '../stop-tokens.ts'
@@ -56,7 +57,7 @@ export function exportGenai(options: GenaiOptions): GenaiResult {
   const operators = library === undefined ? undefined : basename(library)
   const generationFile = join(folder, 'generation_config.json')
   const json = genaiConfig(readConfig(folder), {
-    stopIds: stopTokens(folder),
+    stopIds: stopTokens(folder, openTokenizer(folder)),
     generation: generationConfig(folder),
     generationFile,
     ...(operators === undefined ? {} : { operators }),
