@@ -4,31 +4,32 @@ import type { Context } from '../context.ts'
 import { UsageError } from '../../src/errors.ts'
 import { decimal, repeated, whole } from '../flags.ts'
 import { count, digits, duration } from '../format.ts'
-import { addGriffinOption, griffinOption } from '../griffin-option.ts'
+import { addChoosingOptions, addGriffinOption, griffinOption } from '../griffin-option.ts'
 import type { ModelFlags } from '../options.ts'
 import { addModelOptions, addOutputOptions, MODEL, addProviderOption, addThreadsOption, present } from '../options.ts'
 import { progressView } from '../progress.ts'
 import { EXIT_CODES_HELP } from '../report/exit-codes.ts'
 
-type Flags = ModelFlags & {
-  readonly prompt?: string
-  readonly prompts?: string
-  readonly chat?: boolean
-  readonly system?: string
-  readonly stop?: readonly string[]
-  readonly promptChunk?: number
-  readonly maxNewTokens?: number
-  readonly temperature?: number
-  readonly topK?: number
-  readonly topP?: number
-  readonly seed?: number
-  readonly provider?: Provider
-  readonly threads?: number
-  readonly griffin?: string | true
-  readonly hire?: boolean
-  readonly json?: boolean
-  readonly quiet?: boolean
-}
+type Flags = ModelFlags &
+  Pick<GenerateOptions, 'scores' | 'select'> & {
+    readonly prompt?: string
+    readonly prompts?: string
+    readonly chat?: boolean
+    readonly system?: string
+    readonly stop?: readonly string[]
+    readonly promptChunk?: number
+    readonly maxNewTokens?: number
+    readonly temperature?: number
+    readonly topK?: number
+    readonly topP?: number
+    readonly seed?: number
+    readonly provider?: Provider
+    readonly threads?: number
+    readonly griffin?: string | true
+    readonly hire?: boolean
+    readonly json?: boolean
+    readonly quiet?: boolean
+  }
 
 const HELP = `
 Examples:
@@ -59,8 +60,8 @@ export function addGenerateCommand(program: Command, context: Context): void {
       'sample from the most likely tokens that together reach p (default: 1)',
       decimal('--top-p', { min: 0.001, max: 1, example: '0.95' }),
     )
-    .option('--seed <n>', 'seed of the samples (default: 0)', whole('--seed', SEED))
-  addGriffinOption(command, 'decode')
+    .option('--seed <n>', 'seed of the samples, and of --select (default: 0)', whole('--seed', SEED))
+  addChoosingOptions(addGriffinOption(command, 'decode'))
   command
     .option('--prompt-chunk <n>', 'tokens of a prompt that run at once', whole('--prompt-chunk', MIN_ONE))
     .option('--prompts <file>', 'instead of --prompt: JSON lines with "prompt", continued one after the other')

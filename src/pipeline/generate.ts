@@ -11,8 +11,8 @@ import type { Generation } from '../verify/generate.ts'
 import { generateTokens } from '../verify/generate.ts'
 import type { Sampling } from '../verify/sample.ts'
 import { sampleToken } from '../verify/sample.ts'
-import type { GriffinOption, GriffinSummary } from './predict/griffin-option.ts'
-import { openGriffin } from './predict/griffin-option.ts'
+import type { GriffinOption, GriffinOverrides, GriffinSummary } from './predict/griffin-option.ts'
+import { assertGriffin, openGriffin, overridesOf } from './predict/griffin-option.ts'
 import { openGriffinSource } from './predict/griffin-source.ts'
 import { openHire } from './predict/hire-option.ts'
 import type { DecoderSource } from './open-decoder.ts'
@@ -24,37 +24,38 @@ import { stopTokens } from './stop-tokens.ts'
 import { textStream } from './text-stream.ts'
 import type { Progress } from './types.ts'
 
-export type GenerateOptions = ChatPromptOption & {
-  /** Artifact folder, or a dense model folder. */
-  readonly model: string
-  readonly prompt: string
-  /** @default 64 */
-  readonly maxNewTokens?: number
-  /** 0: always the most likely token. @default 0 */
-  readonly temperature?: number
-  /** Only the k most likely tokens; 0: all. @default 0 */
-  readonly topK?: number
-  /** Only the most likely tokens that together reach this probability. @default 1 */
-  readonly topP?: number
-  /** @default 0 */
-  readonly seed?: number
-  /** @default 'cpu' */
-  readonly provider?: Provider
-  readonly threads?: number
-  /** Decode with the FF neurons that the prompt selects. @default all neurons */
-  readonly griffin?: GriffinOption
-  /** Decode with the neurons and rows of the softmax that HiRE predicts (artifacts that have it). @default false */
-  readonly hire?: boolean
-  /** Tokens of a prompt that run at once; with GRIFFIN, its statistic adds up over them. @default as many as fit */
-  readonly promptChunk?: number
-  /** Texts that end the continuation; neither they nor what follows is part of it. @default none */
-  readonly stop?: readonly string[]
-  /** Hears of fetching and loading the model. */
-  readonly onProgress?: (progress: Progress) => void
-  /** Hears the text as it comes, in whole characters, without what may become one of `stop`. */
-  readonly onText?: (text: string) => void
-  readonly signal?: AbortSignal
-}
+export type GenerateOptions = GriffinOverrides &
+  ChatPromptOption & {
+    /** Artifact folder, or a dense model folder. */
+    readonly model: string
+    readonly prompt: string
+    /** @default 64 */
+    readonly maxNewTokens?: number
+    /** 0: always the most likely token. @default 0 */
+    readonly temperature?: number
+    /** Only the k most likely tokens; 0: all. @default 0 */
+    readonly topK?: number
+    /** Only the most likely tokens that together reach this probability. @default 1 */
+    readonly topP?: number
+    /** Of the samples, and of neurons where `select` draws them. @default 0 */
+    readonly seed?: number
+    /** @default 'cpu' */
+    readonly provider?: Provider
+    readonly threads?: number
+    /** Decode with the FF neurons that the prompt selects. @default all neurons */
+    readonly griffin?: GriffinOption
+    /** Decode with the neurons and rows of the softmax that HiRE predicts (artifacts that have it). @default false */
+    readonly hire?: boolean
+    /** Tokens of a prompt that run at once; with GRIFFIN, its statistic adds up over them. @default as many as fit */
+    readonly promptChunk?: number
+    /** Texts that end the continuation; neither they nor what follows is part of it. @default none */
+    readonly stop?: readonly string[]
+    /** Hears of fetching and loading the model. */
+    readonly onProgress?: (progress: Progress) => void
+    /** Hears the text as it comes, in whole characters, without what may become one of `stop`. */
+    readonly onText?: (text: string) => void
+    readonly signal?: AbortSignal
+  }
 
 export type GenerateAllOptions = Omit<GenerateOptions, 'prompt'> & {
   /** Texts, or a file that readPrompts() reads. */
@@ -206,6 +207,7 @@ async function openGenerator(
   common: { readonly threads: number; readonly provider: Provider },
 ): Promise<Generator> {
   const { model, griffin: option, hire, promptChunk } = options
+  assertGriffin(option, options)
   const chunk = promptChunk === undefined ? {} : { promptChunk }
   if (option && hire) throw new UsageError('--griffin and --hire both choose the neurons: give one of them')
   if (!option) {
@@ -215,7 +217,11 @@ async function openGenerator(
   }
   const source = openGriffinSource(model, common.provider)
   try {
-    const { decoder, summary } = await openGriffin(option, source, { ...common, ...chunk })
+    const { decoder, summary } = await openGriffin(option, source, {
+      ...common,
+      ...chunk,
+      overrides: overridesOf(options),
+    })
     const close = async (): Promise<void> => {
       await decoder.release()
       source.close()
