@@ -19,14 +19,6 @@ export const BINS = LINEAR_BINS + 2 * TAIL_BINS
 const float = new Float32Array(1)
 const bits = new Uint32Array(float.buffer)
 
-/** The bin of z; NaN goes to the first, ±∞ and whatever is beyond ±4096 to the ends. */
-export function binOf(z: number): number {
-  if (z > -LINEAR_LIMIT && z < LINEAR_LIMIT) return TAIL_BINS + (((z + LINEAR_LIMIT) * PER_UNIT) | 0)
-  float[0] = Math.abs(z)
-  const tail = Math.min((bits[0]! >>> TAIL_SHIFT) - TAIL_ORIGIN, TAIL_BINS - 1)
-  return z >= LINEAR_LIMIT ? TAIL_BINS + LINEAR_BINS + tail : TAIL_BINS - 1 - tail
-}
-
 /** Lower edges of all bins and the upper edge of the last, (BINS + 1), in units of z. */
 export const EDGES: Float64Array = edges()
 

@@ -1,4 +1,4 @@
-import { BINS, binOf, LINEAR_BINS, LINEAR_LIMIT, PER_UNIT, TAIL_BINS } from './grid.ts'
+import { BINS } from './grid.ts'
 
 /** Where the grid of one neuron lies: z = (y − centre) / scale. */
 export type Placement = { readonly centre: number; readonly scale: number }
@@ -8,49 +8,6 @@ export const POWERS = 4
 
 /** Mean, variance (population) and kurtosis E(y − mean)⁴ / variance² of one neuron's outputs; a normal has kurtosis 3. */
 export type Moments = { readonly mean: number; readonly variance: number; readonly kurtosis: number }
-
-/**
- * Counts the outputs `values[from … from + count)` of one neuron into `counts[at … at + BINS)` and adds the powers of
- * z to `sums[sumsAt … sumsAt + POWERS)`.
- */
-export function countValues(
-  values: Float32Array,
-  from: number,
-  count: number,
-  { centre, scale }: Placement,
-  counts: Uint32Array,
-  at: number,
-  sums: Float64Array,
-  sumsAt: number,
-): void {
-  const inverse = 1 / scale
-  // The linear part of binOf() with one multiplication and one addition; the tails are rare.
-  const factor = inverse * PER_UNIT
-  const offset = LINEAR_LIMIT * PER_UNIT - centre * factor
-  const base = at + TAIL_BINS
-  const end = from + count
-  for (let i = from; i < end; i++) {
-    const position = values[i]! * factor + offset
-    if (position >= 0 && position < LINEAR_BINS) counts[base + (position | 0)]!++
-    else counts[at + binOf((values[i]! - centre) * inverse)]!++
-  }
-  let s1 = 0
-  let s2 = 0
-  let s3 = 0
-  let s4 = 0
-  for (let i = from; i < end; i++) {
-    const z = (values[i]! - centre) * inverse
-    const square = z * z
-    s1 += z
-    s2 += square
-    s3 += square * z
-    s4 += square * square
-  }
-  sums[sumsAt]! += s1
-  sums[sumsAt + 1]! += s2
-  sums[sumsAt + 2]! += s3
-  sums[sumsAt + 3]! += s4
-}
 
 /** Moments of y from the power sums of z over n outputs. */
 export function momentsOf(sums: Float64Array, at: number, n: number, { centre, scale }: Placement): Moments {

@@ -1,7 +1,5 @@
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { coarseHistogram, histogramDistance } from '../../src/entangle/distance.ts'
-import { BINS, binOf, EDGES } from '../../src/entangle/grid.ts'
 import { addCounts } from '../../src/entangle/histogram.ts'
 import { standardized, wasserstein1, wassersteinToNormal } from '../../src/entangle/wasserstein.ts'
 import { createRng } from '../../src/linalg/rng.ts'
@@ -25,28 +23,6 @@ function oddSamples(): Float32Array[] {
     of(() => rng.normal() ** 5),
   ]
 }
-
-describe('binOf()', () => {
-  it('puts every number between the edges of its bin', () => {
-    fc.assert(
-      fc.property(fc.float({ min: -4096, max: 4096, maxExcluded: true, minExcluded: true, noNaN: true }), (z) => {
-        const bin = binOf(z)
-        // 1e-12: z + 4 is rounded before it is cut.
-        expect(z).toBeGreaterThanOrEqual(EDGES[bin]! - 1e-12)
-        expect(z).toBeLessThanOrEqual(EDGES[bin + 1]!)
-      }),
-    )
-  })
-
-  it('puts what is beyond the grid into the end bins', () => {
-    expect([-Infinity, -1e9, 1e9, Infinity].map(binOf)).toEqual([0, 0, BINS - 1, BINS - 1])
-  })
-
-  it('has rising edges from -4096 to 4096', () => {
-    expect([EDGES[0], EDGES[BINS]]).toEqual([-4096, 4096])
-    expect(EDGES.every((edge, i) => i === 0 || edge > EDGES[i - 1]!)).toBe(true)
-  })
-})
 
 describe('histogramToNormal()', () => {
   it('is within 1e-3 of scipy on the golden samples, wherever the first 1000 outputs put the grid', () => {

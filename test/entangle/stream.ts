@@ -1,8 +1,9 @@
 import type { StreamedDistance } from '../../src/entangle/distance.ts'
+import { createCounter } from '../../src/entangle/counter.ts'
 import { histogramToNormal } from '../../src/entangle/distance.ts'
 import { BINS } from '../../src/entangle/grid.ts'
 import type { Moments, Placement } from '../../src/entangle/histogram.ts'
-import { countValues, momentsOf, POWERS } from '../../src/entangle/histogram.ts'
+import { momentsOf, POWERS } from '../../src/entangle/histogram.ts'
 
 /** One neuron's outputs counted in pieces of `step`. */
 export function streamed(
@@ -12,8 +13,9 @@ export function streamed(
 ): { counts: Uint32Array; moments: Moments; toNormal: StreamedDistance } {
   const counts = new Uint32Array(BINS)
   const sums = new Float64Array(POWERS)
+  const count = createCounter(step)
   for (let from = 0; from < y.length; from += step)
-    countValues(y, from, Math.min(step, y.length - from), place, counts, 0, sums, 0)
+    count(y, from, Math.min(step, y.length - from), place, counts, 0, sums, 0)
   const moments = momentsOf(sums, 0, y.length, place)
   return { counts, moments, toNormal: histogramToNormal(counts, 0, y.length, place, moments) }
 }

@@ -1,4 +1,5 @@
 // Entry of the WebAssembly module: every kernel is exported from here.
+export * from './count'
 export * from './halves'
 export * from './lloyd'
 export * from './eliminate'

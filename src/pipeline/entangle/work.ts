@@ -1,22 +1,13 @@
-import { coarseHistogram, histogramDistance, histogramToNormal } from '../../entangle/distance.ts'
 import { BINS } from '../../entangle/grid.ts'
-import { addCounts, countValues, momentsOf, POWERS } from '../../entangle/histogram.ts'
+import type { Counter } from '../../entangle/counter.ts'
+import { createCounter } from '../../entangle/counter.ts'
+import { POWERS } from '../../entangle/histogram.ts'
 import { mappingDifficulty } from '../../entangle/mapping.ts'
-import { descending } from '../../entangle/ranking.ts'
 import { unpackExpert } from '../../mixture/expert.ts'
 import type { Tensor } from '../../runtime/session.ts'
 import type { Engine } from '../engine.ts'
-import type {
-  DistanceJob,
-  DistanceResult,
-  EntangleJob,
-  MappingJob,
-  MeasureJob,
-  MeasureResult,
-  PlacementJob,
-  Placements,
-} from './jobs.ts'
-import { SHAPE } from './jobs.ts'
+import type { EntangleJob, MappingJob, MeasureJob, MeasureResult, PlacementJob, Placements } from './jobs.ts'
+import { distance } from './distance-work.ts'
 import { experimentJob } from './experiment-work.ts'
 import { gatherRows } from '../forward-jobs.ts'
 import type { PackedFfn } from '../jobs.ts'
@@ -105,7 +96,8 @@ async function mapping(engine: Engine, job: MappingJob): Promise<Float64Array> {
   const pairs = job.first.length
   const { hidden: d, ff } = engine.model.config
   const dy = new Float32Array(neuronCount(engine) * pairs)
-  const [inputs, intermediates] = [new Float64Array(pairs), new Float64Array(pairs)]
+  const inputs = new Float64Array(pairs)
+  const intermediates = new Float64Array(pairs)
   const parts = partsOf(engine)
   let done = 0
   const session = engine.session('measure', job.layer)
@@ -120,10 +112,8 @@ async function mapping(engine: Engine, job: MappingJob): Promise<Float64Array> {
       for (let j = 0; j < neurons; j++)
         for (let i = 0; i < n; i++) dy[(first + j) * pairs + done + i] = y[j * 2 * n + i]! - y[j * 2 * n + n + i]!
     }
-    for (let i = 0; i < n; i++) {
-      inputs[done + i] = pairDistance(x, i * d, (n + i) * d, 1, d)
-      intermediates[done + i] = pairDistance(floats(results['z']), i, n + i, 2 * n, ff)
-    }
+    inputs.set(pairDistances(x, 'rows', n, d), done)
+    intermediates.set(pairDistances(floats(results['z']), 'columns', n, ff), done)
   }
   const md = new Float64Array(neuronCount(engine))
   const down = parts.at(-1)!.first
@@ -136,16 +126,23 @@ function pairStep(ff: number, d: number): number {
   return Math.min(2048, Math.max(128, Math.floor(RUN_BYTES / (8 * (3 * ff + 2 * d)))))
 }
 
-/** Euclidean distance of two vectors of `length` numbers that lie `stride` apart. */
-function pairDistance(data: Float32Array, a: number, b: number, stride: number, length: number): number {
-  let sum = 0
-  for (let k = 0; k < length; k++) sum += (data[a + k * stride]! - data[b + k * stride]!) ** 2
-  return Math.sqrt(sum)
+/** Euclidean distances of vector i from vector n + i, of 2n vectors of `length` numbers: the rows or columns of `data`. */
+function pairDistances(data: Float32Array, layout: 'rows' | 'columns', n: number, length: number): Float64Array {
+  const sums = new Float64Array(n)
+  // In the order in which the numbers lie in memory.
+  if (layout === 'rows')
+    for (let i = 0; i < n; i++)
+      for (let k = 0; k < length; k++) sums[i]! += (data[i * length + k]! - data[(n + i) * length + k]!) ** 2
+  else
+    for (let k = 0; k < length; k++)
+      for (let i = 0; i < n; i++) sums[i]! += (data[2 * k * n + i]! - data[(2 * k + 1) * n + i]!) ** 2
+  return sums.map(Math.sqrt)
 }
 
 async function measure(engine: Engine, job: MeasureJob): Promise<MeasureResult> {
   const count = neuronCount(engine)
   const sums = new Float64Array(count * POWERS)
+  const counter = createCounter(MAX_RUN_ROWS)
   const ignored = new Float64Array(job.pruned ? sums.length : 0)
   const counts = new Uint32Array(job.counts)
   const variants: { outputs: PrunedOutputs; counts: Uint32Array; squares: Float64Array }[] = []
@@ -157,7 +154,7 @@ async function measure(engine: Engine, job: MeasureJob): Promise<MeasureResult> 
     })
   const more = [...(job.hidden ? ['ffn_out'] : []), ...(job.pruned ? ['z'] : [])]
   await eachRun(engine, job, more, async (outputs, { rows, x, results }) => {
-    for (const one of outputs) countAll(one, job.placements, counts, sums)
+    for (const one of outputs) countAll(counter, one, job.placements, counts, sums)
     if (job.hidden) {
       const hidden = new RowStore(job.hidden)
       hidden.scatterAdd(rows, floats(results['ffn_out']))
@@ -165,7 +162,7 @@ async function measure(engine: Engine, job: MeasureJob): Promise<MeasureResult> 
     }
     for (const variant of variants)
       await variant.outputs(x, results['z']!, outputs, (one, dense) => {
-        countAll(one, job.placements, variant.counts, ignored)
+        countAll(counter, one, job.placements, variant.counts, ignored)
         addSquares(one, dense, variant.squares)
       })
   })
@@ -173,6 +170,7 @@ async function measure(engine: Engine, job: MeasureJob): Promise<MeasureResult> 
 }
 
 function countAll(
+  counter: Counter,
   { data, first, neurons, rows }: Outputs,
   { centre, scale }: Placements,
   counts: Uint32Array,
@@ -181,7 +179,7 @@ function countAll(
   for (let j = 0; j < neurons; j++) {
     const at = first + j
     const place = { centre: centre[at]!, scale: scale[at]! }
-    countValues(data, j * rows, rows, place, counts, at * BINS, sums, at * POWERS)
+    counter(data, j * rows, rows, place, counts, at * BINS, sums, at * POWERS)
   }
 }
 
@@ -236,53 +234,6 @@ function biasOf({ model }: Engine, layer: number, role: 'gate' | 'up' | 'down'):
 
 function addTo(data: Float32Array, from: number, count: number, value: number): void {
   for (let i = from; i < from + count; i++) data[i]! += value
-}
-
-/** No session and no weights: only the shared histograms. */
-function distance(job: DistanceJob): DistanceResult {
-  const { first, neurons, tokens, placements } = job
-  const counts = merged(job.slots, first, neurons)
-  const pruned = (job.prunedSlots ?? []).map((slots) => merged(slots, first, neurons))
-  const empty = (): Float64Array => new Float64Array(neurons)
-  const result = { wd: empty(), bound: empty(), mean: empty(), variance: empty(), kurtosis: empty() }
-  const prunedDistances = pruned.map(() => empty())
-  for (let j = 0; j < neurons; j++) {
-    const neuron = first + j
-    const place = { centre: placements.centre[neuron]!, scale: placements.scale[neuron]! }
-    const moments = momentsOf(job.sums, neuron * POWERS, tokens, place)
-    const streamed = histogramToNormal(counts, neuron * BINS, tokens, place, moments)
-    result.wd[j] = streamed.distance
-    result.bound[j] = streamed.bound
-    result.mean[j] = moments.mean
-    result.variance[j] = moments.variance
-    result.kurtosis[j] = moments.kurtosis
-    const deviation = Math.sqrt(moments.variance)
-    const dense = { counts, n: tokens }
-    for (const [v, own] of pruned.entries())
-      prunedDistances[v]![j] = histogramDistance(dense, { counts: own, n: tokens }, neuron * BINS, place, deviation)
-  }
-  const shapes = descending(result.wd)
-    .slice(0, SHAPE.neurons)
-    .map((j) => {
-      const neuron = first + j
-      const place = { centre: placements.centre[neuron]!, scale: placements.scale[neuron]! }
-      const moments = { mean: result.mean[j]!, variance: result.variance[j]!, kurtosis: result.kurtosis[j]! }
-      const shares = coarseHistogram(counts, neuron * BINS, tokens, place, moments, SHAPE)
-      return { neuron, wd: result.wd[j]!, shares: [...shares] }
-    })
-  if (job.addTo) addCounts(new Uint32Array(job.addTo), counts, first, neurons)
-  for (const part of [counts, ...pruned]) part.fill(0, first * BINS, (first + neurons) * BINS)
-  return { ...result, shapes, prunedDistances }
-}
-
-/** The first histogram with all others added to it; those are cleared. */
-function merged(slots: readonly SharedArrayBuffer[], first: number, neurons: number): Uint32Array {
-  const [sum, ...rest] = slots.map((slot) => new Uint32Array(slot))
-  for (const part of rest) {
-    addCounts(sum!, part, first, neurons)
-    part.fill(0, first * BINS, (first + neurons) * BINS)
-  }
-  return sum!
 }
 
 function matrix(data: Float32Array, rows: number, cols: number): Tensor {
