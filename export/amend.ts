@@ -1,4 +1,4 @@
-import { copyFileSync, linkSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs'
+import { copyFileSync, linkSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { IntegrityError, UsageError } from '../src/errors.ts'
 import { writeFileWhole } from '../src/formats/bytes.ts'
@@ -9,6 +9,7 @@ import { replaceFolder, settleFolder, stageFolder } from '../src/formats/replace
 import { fileSha256 } from '../src/formats/sha256.ts'
 import type { AmendedWeights } from './amend-weights.ts'
 import { amendWeights } from './amend-weights.ts'
+import { fileEntry } from './file-entry.ts'
 import type { Manifest } from './manifest.ts'
 import { encodeManifest, MANIFEST } from './manifest.ts'
 import { metadataProps } from './metadata.ts'
@@ -162,9 +163,4 @@ function linkRest(from: string, to: string, isSkipped: (path: string) => boolean
       copyFileSync(source, target)
     }
   }
-}
-
-function fileEntry(folder: string, name: string): Manifest['files'][number] {
-  const path = join(folder, name)
-  return { name, bytes: statSync(path).size, sha256: fileSha256(path) }
 }

@@ -1,10 +1,10 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LayerProfile } from '../src/mixture/profile.ts'
 import { UnsupportedError } from '../src/errors.ts'
 import { writeFileWhole } from '../src/formats/bytes.ts'
 import { encodeModel } from '../src/formats/onnx/encode.ts'
-import { fileSha256 } from '../src/formats/sha256.ts'
+import { fileInFolder } from '../src/formats/paths.ts'
 import { keptCount } from '../src/mixture/bitmask.ts'
 import type { ValueForm } from '../src/mixture/values.ts'
 import { modelName } from '../src/model/name.ts'
@@ -14,6 +14,7 @@ import { elementCount } from '../src/tensor/dtype.ts'
 import type { BlockTensors } from './block-tensors.ts'
 import { ffMatrices, openBlocks } from './block-tensors.ts'
 import { fileMetadata, productMetadata, routerMetadata } from './annotations.ts'
+import { fileEntry } from './file-entry.ts'
 import type { StockBody } from './functions.ts'
 import type { Manifest, OptionValue, Source } from './manifest.ts'
 import { encodeManifest, FORMAT_VERSION, MANIFEST } from './manifest.ts'
@@ -203,13 +204,10 @@ function artifactGraph(
 
 /** Copies what readers of a model folder look for; the names of those that were there. */
 export function copySourceFiles(from: string, to: string): string[] {
-  const present = COPIED.filter((name) => existsSync(join(from, name)))
-  for (const name of present) writeFileWhole(join(to, name), readFileSync(join(from, name)))
-  return present
-}
-
-/** A file as the manifest lists it. */
-export function fileEntry(folder: string, name: string): Manifest['files'][number] {
-  const path = join(folder, name)
-  return { name, bytes: statSync(path).size, sha256: fileSha256(path) }
+  const present = COPIED.flatMap((name) => {
+    const path = fileInFolder(from, name)
+    return path === undefined ? [] : [{ name, path }]
+  })
+  for (const { name, path } of present) writeFileWhole(join(to, name), readFileSync(path))
+  return present.map(({ name }) => name)
 }

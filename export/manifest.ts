@@ -1,6 +1,8 @@
 import type { LayerProfile } from '../src/mixture/profile.ts'
 import type { ValueType } from '../src/mixture/values.ts'
+import { textSha256 } from '../src/formats/sha256.ts'
 import type { BlockStats, Fallback } from '../src/pipeline/types.ts'
+import type { FileEntry } from './file-entry.ts'
 import type { StockBody } from './functions.ts'
 
 /** Version of spexpand.json and of the layout it describes (docs/formats.md, export/schema/spexpand.schema.json). */
@@ -40,10 +42,17 @@ export type Manifest = {
   readonly blocks: readonly BlockStats[]
   readonly fallbacks: readonly Fallback[]
   /** Every other file of the artifact, by name. */
-  readonly files: readonly { readonly name: string; readonly bytes: number; readonly sha256: string }[]
+  readonly files: readonly FileEntry[]
+  /** SHA-256 of spexpand.json with these 64 digits as zeros; encodeManifest() puts it there. */
+  readonly manifestSha256?: string
 }
 
-/** The bytes of spexpand.json. */
+const UNSEALED = '0'.repeat(64)
+
+/** The bytes of spexpand.json, its own checksum at the end. */
 export function encodeManifest(manifest: Manifest): string {
-  return `${JSON.stringify(manifest, undefined, 2)}\n`
+  const { manifestSha256: _, ...rest } = manifest
+  const text = `${JSON.stringify({ ...rest, manifestSha256: UNSEALED }, undefined, 2)}\n`
+  const at = text.lastIndexOf(UNSEALED)
+  return text.slice(0, at) + textSha256(text) + text.slice(at + UNSEALED.length)
 }

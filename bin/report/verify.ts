@@ -22,10 +22,13 @@ export function verifyReport(result: VerifyResult): string {
 
 function integritySection({ model, integrity }: VerifyResult): string {
   if (!integrity) return `${model}: a dense model`
-  const { files, bytes: size, externalTensors, matrices, experts, weights, nonZero } = integrity
+  const { files, bytes: size, externalTensors, hashedTensors, matrices, experts, weights, nonZero } = integrity
   return [
     `${model}: intact`,
     `  ${count(files)} files, ${bytes(size)}: SHA-256 as in the manifest`,
+    hashedTensors > 0
+      ? `  ${count(hashedTensors)} tensors and the manifest have checksums of their own: damage would be named`
+      : '  written by an older version: no checksums of tensors, so damage would be named by its file, and none of the manifest',
     `  ${count(externalTensors)} tensors of model.onnx lie where the weight files say`,
     `  ${count(experts)} experts of ${count(matrices)} matrices decoded: ${count(weights)} weights, ${percent(1 - nonZero / weights)} zero`,
   ].join('\n')

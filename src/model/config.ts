@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { z } from 'zod'
 import { FormatError, UnsupportedError } from '../errors.ts'
+import { fileInFolder } from '../formats/paths.ts'
 import type { ConfigField, Family, TensorRole } from './families.ts'
 import { familyOf, holds } from './families.ts'
 import { field } from './field.ts'
@@ -114,7 +115,7 @@ export function readConfig(folder: string): ModelConfig {
 
 /** readConfig() with the family, as its switches shape it. */
 export function readFamilyConfig(folder: string): { readonly config: ModelConfig; readonly family: Family } {
-  const file = path.join(folder, 'config.json')
+  const file = fileInFolder(folder, 'config.json') ?? path.join(folder, 'config.json')
   const json = readJsonObject(file, MAX_CONFIG_BYTES)
   return { config: parseConfig(json, file), family: familyOf(json, file) }
 }

@@ -21,7 +21,8 @@ export function kindOf(value: unknown): string {
   return typeof value === 'string' ? `the string ${JSON.stringify(value.slice(0, 40))}` : String(value)
 }
 
-function readText(path: string, maxBytes: number): string {
+/** The UTF-8 text of a file. Throws FormatError when it is missing, larger than `maxBytes`, or not UTF-8. */
+export function readText(path: string, maxBytes: number): string {
   const file = openForReading(path)
   try {
     if (file.byteLength > maxBytes)

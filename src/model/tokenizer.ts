@@ -1,9 +1,9 @@
-import path from 'node:path'
-import fs from 'node:fs'
 import { Tokenizer as Library } from '@huggingface/tokenizers'
 import { FormatError, UnsupportedError } from '../errors.ts'
+import { fileInFolder } from '../formats/paths.ts'
 import { readConfig } from './config.ts'
 import { kindOf, readJsonObject } from './json.ts'
+import { TimeLimitError, withinTime } from './time-limit.ts'
 import { encodeByWords, splitsIntoWords } from './words.ts'
 
 /** Text to token ids and back, as the model's tokenizer.json defines it. */
@@ -32,24 +32,23 @@ const KINDS: readonly unknown[] = ['BPE', 'Unigram', 'WordPiece']
  * that is not known.
  */
 export function openTokenizer(folder: string): Tokenizer {
-  const file = path.join(folder, 'tokenizer.json')
-  if (!fs.existsSync(file))
+  const file = fileInFolder(folder, 'tokenizer.json')
+  if (file === undefined)
     throw new FormatError(
       `Cannot open the tokenizer of ${folder}: there is no tokenizer.json: save it with save_pretrained`,
     )
   const json = readJsonObject(file, MAX_TOKENIZER_BYTES)
-  const configFile = path.join(folder, 'tokenizer_config.json')
-  const config = fs.existsSync(configFile) ? readJsonObject(configFile, MAX_TOKENIZER_BYTES) : {}
+  const configFile = fileInFolder(folder, 'tokenizer_config.json')
+  const config = configFile === undefined ? {} : readJsonObject(configFile, MAX_TOKENIZER_BYTES)
   const library = createLibrary(json, config, file)
-  const encode = (text: string): number[] =>
-    text === '' ? [] : library.encode(text, { add_special_tokens: false }).ids
+  const plain = (text: string): number[] => library.encode(text, { add_special_tokens: false }).ids
+  const encode = splitsIntoWords(json, config) ? encodeByWords(plain, addedTokens(json)) : plain
+  const decode = (ids: readonly number[]): string =>
+    library.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false })
   return {
-    encode: splitsIntoWords(json, config) ? encodeByWords(encode, addedTokens(json)) : encode,
-    encodePrompt: (text) => (text === '' ? [] : library.encode(text).ids),
-    decode: (ids) =>
-      ids.length === 0
-        ? ''
-        : library.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
+    encode: (text) => (text === '' ? [] : guarded(file, text.length, () => encode(text))),
+    encodePrompt: (text) => (text === '' ? [] : guarded(file, text.length, () => library.encode(text).ids)),
+    decode: (ids) => (ids.length === 0 ? '' : guarded(file, ids.length, () => decode(ids))),
     vocabSize: vocabSizeOf(library),
     separatorId: separatorOf(library, config, folder),
   }
@@ -72,12 +71,27 @@ function createLibrary(json: Record<string, unknown>, config: Record<string, unk
   const absent = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, added_tokens: [] }
   try {
     const library = new Library({ ...absent, ...json, model: { ...model, type } }, config)
-    library.encode('probe', { add_special_tokens: false })
+    withinTime(BASE_MS, () => library.encode('probe', { add_special_tokens: false }))
     return library
   } catch (cause) {
     throw new FormatError(`Cannot read ${file}: it is no tokenizer: ${(cause as Error).message.split('\n')[0]}`, {
       cause,
     })
+  }
+}
+
+/** Time for any text, and for every character of it; tokenizers take a hundredth of that. */
+const BASE_MS = 2000
+const MS_PER_CHARACTER = 0.2
+
+/** Runs the library on `length` characters or tokens. What it throws on values it did not check is the file's fault. */
+function guarded<T>(file: string, length: number, body: () => T): T {
+  try {
+    return withinTime(BASE_MS + length * MS_PER_CHARACTER, body)
+  } catch (cause) {
+    const reason = (cause as Error).message.split('\n')[0]
+    const what = cause instanceof TimeLimitError ? 'a pattern in it may never end' : 'it is no tokenizer'
+    throw new FormatError(`Cannot use ${file}: ${what}: ${reason} on a text of ${length} characters`, { cause })
   }
 }
 

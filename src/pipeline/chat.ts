@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja'
 import { FormatError, UsageError } from '../errors.ts'
-import { readJsonObject } from '../model/json.ts'
+import { fileInFolder } from '../formats/paths.ts'
+import { readJsonObject, readText } from '../model/json.ts'
+import { withinTime } from '../model/time-limit.ts'
+import { limited, MAX_RANGE, MAX_RENDER_MS, MAX_TEMPLATE_CHARS } from './chat-limits.ts'
 
 /** One turn of a conversation; templates read what fields they know. */
 export type ChatMessage = { readonly role: string; readonly [field: string]: unknown }
@@ -17,7 +18,7 @@ export type Conversation = {
 
 /** Renders conversations as the text that the model was trained on. */
 export type ChatTemplate = {
-  /** Throws Error with the template's own words where it refuses a conversation. */
+  /** Throws FormatError with the template's own words where it refuses a conversation, or takes more than a template may. */
   render(chat: Conversation, options?: { readonly addGenerationPrompt?: boolean }): string
 }
 
@@ -30,25 +31,35 @@ const MAX_FILE_BYTES = 400_000_000
  * Throws UsageError when the model has none, FormatError when it cannot be parsed.
  */
 export function openChatTemplate(folder: string): ChatTemplate {
-  const configFile = join(folder, 'tokenizer_config.json')
-  const config = existsSync(configFile) ? readJsonObject(configFile, MAX_FILE_BYTES) : {}
-  const own = join(folder, 'chat_template.jinja')
-  const source = existsSync(own) ? readFileSync(own, 'utf8') : defaultOf(config['chat_template'])
+  const config = optionalJson(folder, 'tokenizer_config.json')
+  const own = fileInFolder(folder, 'chat_template.jinja')
+  const source = own === undefined ? defaultOf(config['chat_template']) : readText(own, MAX_FILE_BYTES)
   if (source === undefined)
     throw new UsageError(
       `Cannot render conversations: ${folder} has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): ` +
         'give text instead, or take the chat model of the family',
     )
   const template = parsed(source, folder)
-  const special = { ...specialTokens(join(folder, 'special_tokens_map.json')), ...tokensOf(config) }
+  const special = { ...tokensOf(optionalJson(folder, 'special_tokens_map.json')), ...tokensOf(config) }
   return {
     render({ messages, tools, documents }, { addGenerationPrompt = false } = {}) {
-      const environment = new Environment()
       const given = { messages, tools: tools ?? null, documents: documents ?? null }
-      const names = { ...GLOBALS, ...special, ...given, add_generation_prompt: addGenerationPrompt }
-      for (const [name, value] of Object.entries(names)) environment.set(name, value)
-      return (new Interpreter(environment).run(template) as { readonly value: string }).value
+      return rendered(template, { ...GLOBALS, ...special, ...given, add_generation_prompt: addGenerationPrompt })
     },
+  }
+}
+
+type Parsed = ReturnType<typeof parse>
+
+function rendered(template: Parsed, names: Readonly<Record<string, unknown>>): string {
+  try {
+    return withinTime(MAX_RENDER_MS, () => {
+      const environment = new Environment()
+      for (const [name, value] of Object.entries(names)) environment.set(name, value)
+      return (limited(new Interpreter(environment)).run(template) as { readonly value: string }).value
+    })
+  } catch (cause) {
+    throw new FormatError((cause as Error).message, { cause })
   }
 }
 
@@ -70,13 +81,17 @@ const GLOBALS: Readonly<Record<string, unknown>> = {
 /** Python's range(stop) or range(start, stop, step). */
 function range(first: number, second?: number, step = 1): number[] {
   const [start, stop] = second === undefined ? [0, first] : [first, second]
-  return Array.from({ length: Math.max(0, Math.ceil((stop - start) / step)) }, (_, i) => start + i * step)
+  const length = Math.max(0, Math.ceil((stop - start) / step))
+  if (!(length <= MAX_RANGE)) throw new FormatError(`range() of ${length} numbers, supported are ${MAX_RANGE}`)
+  return Array.from({ length }, (_, i) => start + i * step)
 }
 
-function parsed(source: string, folder: string): ReturnType<typeof parse> {
+function parsed(source: string, folder: string): Parsed {
   try {
-    // transformers compiles with these two settings.
-    return parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))
+    if (source.length > MAX_TEMPLATE_CHARS)
+      throw new RangeError(`it has ${source.length} characters, at most ${MAX_TEMPLATE_CHARS}`)
+    // transformers compiles with these two settings. White space alone can keep the lexer's patterns busy for minutes.
+    return withinTime(MAX_RENDER_MS, () => parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true })))
   } catch (cause) {
     throw new FormatError(`Cannot use the chat template of ${folder}: ${(cause as Error).message.split('\n')[0]}`, {
       cause,
@@ -93,8 +108,9 @@ function defaultOf(value: unknown): string | undefined {
   return typeof found === 'string' ? found : undefined
 }
 
-function specialTokens(file: string): Record<string, string> {
-  return existsSync(file) ? tokensOf(readJsonObject(file, MAX_FILE_BYTES)) : {}
+function optionalJson(folder: string, name: string): Readonly<Record<string, unknown>> {
+  const file = fileInFolder(folder, name)
+  return file === undefined ? {} : readJsonObject(file, MAX_FILE_BYTES)
 }
 
 /** 'bos_token' and its like, as plain text. */

@@ -4,8 +4,10 @@ import { FormatError, IntegrityError } from '../errors.ts'
 import { closeFile, openForReading, readRange } from '../formats/bytes.ts'
 import { decodeModel } from '../formats/onnx/decode.ts'
 import type { Model } from '../formats/onnx/types.ts'
+import { fileInFolder } from '../formats/paths.ts'
 import { settleFolder } from '../formats/replace-folder.ts'
 import { fileSha256 } from '../formats/sha256.ts'
+import { describeDamage } from './damage.ts'
 import type { ArtifactManifest } from './manifest.ts'
 import { readManifest } from './manifest.ts'
 
@@ -37,8 +39,8 @@ export function openArtifact(folder: string): Artifact {
     )
   const manifest = readManifest(join(folder, MANIFEST))
   for (const { name, bytes } of manifest.files) {
-    const path = join(folder, name)
-    const found = existsSync(path) ? statSync(path).size : undefined
+    const path = fileInFolder(folder, name)
+    const found = path === undefined ? undefined : statSync(path).size
     if (found !== bytes)
       throw new IntegrityError(
         `Cannot use artifact ${folder}: ${name} ${found === undefined ? 'is missing' : `has ${found} bytes`}, ` +
@@ -51,8 +53,8 @@ export function openArtifact(folder: string): Artifact {
 }
 
 /**
- * Compares the SHA-256 of every file with the manifest. Throws IntegrityError naming the first file that differs.
- * `onProgress` hears bytes done and in all.
+ * Compares the SHA-256 of every file with the manifest. Throws IntegrityError naming the first file that differs, and of
+ * a weight file the tensors. `onProgress` hears bytes done and in all.
  */
 export function checkIntegrity(
   { folder, manifest }: Artifact,
@@ -60,20 +62,29 @@ export function checkIntegrity(
 ): void {
   const total = manifest.files.reduce((sum, { bytes }) => sum + bytes, 0)
   let done = 0
-  for (const { name, bytes, sha256 } of manifest.files) {
+  for (const entry of manifest.files) {
+    const { name, bytes, sha256 } = entry
     const found = fileSha256(join(folder, name))
     if (found !== sha256)
       throw new IntegrityError(
-        `Artifact ${folder} is damaged: SHA-256 of ${name} is ${found}, ${MANIFEST} says ${sha256}: copy it again`,
+        `Artifact ${folder} is damaged: SHA-256 of ${name} is ${found}, ${MANIFEST} says ${sha256} ` +
+          `(${describeDamage(join(folder, name), entry)}): copy it again`,
       )
     done += bytes
     onProgress?.(done, total)
   }
 }
 
-/** model.onnx of an artifact, or of any folder that has one. Throws FormatError when it cannot be read. */
+/**
+ * model.onnx of an artifact, or of any folder that has one. Throws FormatError when it cannot be read, or names weights
+ * outside the folder.
+ */
 export function readGraph(folder: string): Model {
-  return readGraphFile(join(folder, GRAPH))
+  const model = readGraphFile(join(folder, GRAPH))
+  // The runtime maps these files itself, wherever links lead.
+  const locations = new Set(model.graph.initializer.flatMap(({ external }) => (external ? [external.location] : [])))
+  for (const location of locations) fileInFolder(folder, location)
+  return model
 }
 
 /** An .onnx file. Throws FormatError when it is none. */

@@ -1,6 +1,7 @@
 import { z } from 'zod'
-import { FormatError, UnsupportedError } from '../errors.ts'
+import { FormatError, IntegrityError, UnsupportedError } from '../errors.ts'
 import { closeFile, openForReading, readRange } from '../formats/bytes.ts'
+import { textSha256 } from '../formats/sha256.ts'
 
 /** The format version this reader knows; a higher one is refused. */
 const FORMAT_VERSION = 1
@@ -61,18 +62,49 @@ const manifestSchema = z.object({
   griffin: z.record(z.string(), z.unknown()).optional(),
   hire: z.record(z.string(), z.unknown()).optional(),
   fallbacks: z.array(z.object({ where: z.string(), what: z.string(), because: z.string() })),
-  files: z.array(z.object({ name: fileName, bytes: count, sha256 })),
+  files: z.array(
+    z.object({
+      name: fileName,
+      bytes: count,
+      sha256,
+      headerSha256: sha256.exactOptional(),
+      tensors: z.array(z.object({ name: z.string(), sha256 })).exactOptional(),
+    }),
+  ),
+  manifestSha256: sha256.exactOptional(),
 })
 
 /** spexpand.json as a reader sees it. */
 export type ArtifactManifest = z.output<typeof manifestSchema>
 
+/** The manifest's checksum of itself, the same in every format version. */
+const SEAL = /"manifestSha256":\s*"([0-9a-f]{64})"/
+
 /**
  * Reads and checks spexpand.json. Throws FormatError naming file, field and what was wanted, UnsupportedError for a
- * higher format version.
+ * higher format version, IntegrityError where it does not have its own checksum.
  */
 export function readManifest(path: string): ArtifactManifest {
-  const json = parseJson(path)
+  const text = readText(path)
+  checkSeal(text, path)
+  const manifest = checked(path, parseJson(text, path))
+  // Manifests without it are as old as those without checksums of tensors: it cannot be missing alone.
+  if (manifest.manifestSha256 === undefined && manifest.files.some(({ tensors }) => tensors))
+    throw new IntegrityError(`Manifest ${path} is damaged: its manifestSha256 is missing: copy the artifact again`)
+  return manifest
+}
+
+function checkSeal(text: string, path: string): void {
+  const digits = SEAL.exec(text)?.[1]
+  if (digits === undefined) return
+  const found = textSha256(text.replace(SEAL, (seal) => seal.replace(digits, '0'.repeat(64))))
+  if (found !== digits)
+    throw new IntegrityError(
+      `Manifest ${path} is damaged: its SHA-256 is ${found}, its manifestSha256 says ${digits}: copy the artifact again`,
+    )
+}
+
+function checked(path: string, json: unknown): ArtifactManifest {
   const version =
     typeof json === 'object' && json !== null ? (json as Record<string, unknown>)['formatVersion'] : undefined
   if (typeof version === 'number' && version > FORMAT_VERSION)
@@ -95,17 +127,26 @@ function assertKnownValues(path: string, json: unknown): void {
     )
 }
 
-function parseJson(path: string): unknown {
+function readText(path: string): string {
   const file = openForReading(path)
   try {
     if (file.byteLength > MAX_MANIFEST_BYTES)
       throw new FormatError(`Cannot read ${path}: it has ${file.byteLength} bytes, at most ${MAX_MANIFEST_BYTES}`)
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(readRange(file, 0, file.byteLength))) as unknown
+    const bytes = readRange(file, 0, file.byteLength)
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
   } catch (cause) {
-    if (cause instanceof FormatError) throw cause
-    const reason = (cause as Error).message.replaceAll(/\s+/g, ' ')
-    throw new FormatError(`Cannot read ${path}: it is not JSON: ${reason}`, { cause })
+    if (cause instanceof TypeError) throw new FormatError(`Cannot read ${path}: it is not UTF-8 text`, { cause })
+    throw cause
   } finally {
     closeFile(file)
+  }
+}
+
+function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text) as unknown
+  } catch (cause) {
+    const reason = (cause as Error).message.replaceAll(/\s+/g, ' ')
+    throw new FormatError(`Cannot read ${path}: it is not JSON: ${reason}`, { cause })
   }
 }

@@ -27,14 +27,26 @@ describe('openModel()', () => {
     model.close()
   })
 
-  it('follows links to where the weights are', () => {
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'spexpand-links-'))
-    for (const file of ['config.json', 'model.safetensors'])
-      fs.symlinkSync(path.join(MODELS, 'llama', file), path.join(folder, file))
-    const model = openModel(folder)
-    expect(model.dataFolder).toBe(fs.realpathSync(path.join(MODELS, 'llama')))
+  it("follows the links of the hub's cache to where the weights are, and no link out of a folder", () => {
+    const cache = fs.mkdtempSync(path.join(os.tmpdir(), 'spexpand-links-'))
+    const repository = path.join(cache, 'models--owner--name')
+    const snapshot = path.join(repository, 'snapshots', '0'.repeat(40))
+    const plain = path.join(cache, 'plain')
+    for (const folder of [snapshot, plain]) fs.mkdirSync(folder, { recursive: true })
+    fs.cpSync(path.join(MODELS, 'llama'), path.join(repository, 'blobs'), { recursive: true })
+    for (const file of ['config.json', 'model.safetensors']) {
+      fs.symlinkSync(path.join('../../blobs', file), path.join(snapshot, file))
+      fs.symlinkSync(path.join(repository, 'blobs', file), path.join(plain, file))
+    }
+    const model = openModel(snapshot)
+    expect(model.dataFolder).toBe(fs.realpathSync(path.join(repository, 'blobs')))
     model.close()
-    fs.rmSync(folder, { recursive: true })
+    expect(() => openModel(plain)).toThrow(/config\.json: it is a link that leads out of its folder/)
+    fs.copyFileSync(path.join(MODELS, 'llama', 'config.json'), path.join(cache, 'config.json'))
+    fs.rmSync(path.join(plain, 'config.json'))
+    fs.copyFileSync(path.join(cache, 'config.json'), path.join(plain, 'config.json'))
+    expect(() => openModel(plain)).toThrow(/model\.safetensors: it is a link that leads out of its folder/)
+    fs.rmSync(cache, { recursive: true })
   })
 
   it.each([

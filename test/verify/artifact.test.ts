@@ -1,10 +1,22 @@
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  cpSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { FormatError, IntegrityError, UnsupportedError } from '../../src/errors.ts'
+import type { Manifest } from '../../export/manifest.ts'
+import { encodeManifest } from '../../export/manifest.ts'
+import { FormatError, IntegrityError, SpexpandError, UnsupportedError } from '../../src/errors.ts'
+import { openSafetensors } from '../../src/formats/safetensors/reader.ts'
 import { checkIntegrity, isArtifact, openArtifact } from '../../src/verify/artifact.ts'
-import type { ArtifactManifest } from '../../src/verify/manifest.ts'
 import { randomArtifact } from '../fixtures/randomArtifact.ts'
 
 let original: string
@@ -22,11 +34,12 @@ function copy(): string {
   return folder
 }
 
+/** A copy whose manifest was changed and has the checksum of that. */
 function withManifest(change: (manifest: Record<string, unknown>) => void): string {
   const folder = copy()
   const manifest = JSON.parse(readFileSync(join(folder, 'spexpand.json'), 'utf8')) as Record<string, unknown>
   change(manifest)
-  writeFileSync(join(folder, 'spexpand.json'), JSON.stringify(manifest))
+  writeFileSync(join(folder, 'spexpand.json'), encodeManifest(manifest as unknown as Manifest))
   return folder
 }
 
@@ -82,14 +95,112 @@ describe('checkIntegrity()', () => {
     expect(steps.at(-1)).toBe(1)
   })
 
-  it('finds one flipped bit', () => {
+  it('finds any flipped bit in any file, and names the file and of weights the tensor', () => {
+    const folder = copy()
+    const files = readdirSync(folder)
+    const sound = new Map(files.map((name) => [name, readFileSync(join(folder, name))]))
+    const weights = openSafetensors(join(folder, 'model.safetensors'))
+    weights.close()
+    const tensors = [...weights.tensors.values()]
+    const dataStart = Math.min(...tensors.map(({ offset }) => offset))
+    const flips = fc.record({
+      file: fc.constantFrom(...files),
+      place: fc.nat({ max: 2 ** 31 - 1 }),
+      bit: fc.nat({ max: 7 }),
+      // Headers are small beside the tensors.
+      inHead: fc.boolean(),
+    })
+    const flipped = ({
+      file,
+      place,
+      bit,
+      inHead,
+    }: {
+      file: string
+      place: number
+      bit: number
+      inHead: boolean
+    }): void => {
+      const bytes = Buffer.from(sound.get(file)!)
+      const at = place % (inHead ? Math.min(bytes.length, dataStart) : bytes.length)
+      bytes[at]! ^= 1 << bit
+      writeFileSync(join(folder, file), bytes)
+      try {
+        const error = errorOf(() => checkIntegrity(openArtifact(folder)))
+        expect(error).toBeInstanceOf(SpexpandError)
+        expect(error!.message).toContain(file)
+        if (file !== 'spexpand.json') expect(error).toBeInstanceOf(IntegrityError)
+        if (file !== 'model.safetensors') return
+        const damaged = tensors.find(({ offset, byteLength }) => at >= offset && at < offset + byteLength)
+        expect(error!.message).toContain(damaged ? `damaged is tensor "${damaged.name}")` : 'its header is damaged')
+      } finally {
+        writeFileSync(join(folder, file), sound.get(file)!)
+      }
+    }
+    fc.assert(fc.property(flips, flipped), { numRuns: 150, seed: 1 })
+    expect(errorOf(() => checkIntegrity(openArtifact(folder)))).toBeUndefined()
+  })
+
+  it('names up to three damaged tensors and counts the others', () => {
     const folder = copy()
     const path = join(folder, 'model.safetensors')
     const bytes = readFileSync(path)
-    bytes[bytes.length - 1]! ^= 1
+    const { tensors, close } = openSafetensors(path)
+    close()
+    const [a, b, c, d] = [...tensors.values()].sort((one, two) => one.offset - two.offset)
+    for (const { offset } of [d!, a!, b!, c!]) bytes[offset]! ^= 1
     writeFileSync(path, bytes)
-    const artifact: { folder: string; manifest: ArtifactManifest } = openArtifact(folder)
-    expect(() => checkIntegrity(artifact)).toThrow(IntegrityError)
-    expect(() => checkIntegrity(artifact)).toThrow(/SHA-256 of model\.safetensors/)
+    expect(() => checkIntegrity(openArtifact(folder))).toThrow(
+      `damaged are tensors "${a!.name}", "${b!.name}", "${c!.name}" and 1 more)`,
+    )
+  })
+
+  it('says of an older artifact that only the file can be told', () => {
+    const folder = withManifest(() => undefined)
+    const { manifestSha256: _, ...manifest } = JSON.parse(
+      readFileSync(join(folder, 'spexpand.json'), 'utf8'),
+    ) as Manifest
+    const files = manifest.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }))
+    writeFileSync(join(folder, 'spexpand.json'), JSON.stringify({ ...manifest, files }))
+    expect(() => checkIntegrity(openArtifact(folder))).not.toThrow()
+    const bytes = readFileSync(join(folder, 'model.safetensors'))
+    bytes[bytes.length - 1]! ^= 1
+    writeFileSync(join(folder, 'model.safetensors'), bytes)
+    expect(() => checkIntegrity(openArtifact(folder))).toThrow(/written by a version without checksums of tensors/)
   })
 })
+
+describe('readManifest()', () => {
+  it('refuses a manifest that was changed, or lost its own checksum', () => {
+    const folder = copy()
+    const path = join(folder, 'spexpand.json')
+    const text = readFileSync(path, 'utf8')
+    writeFileSync(path, text.replace('"layer": 0', '"layer": 1'))
+    expect(() => openArtifact(folder)).toThrow(IntegrityError)
+    expect(() => openArtifact(folder)).toThrow(/spexpand\.json is damaged: its SHA-256 is .*, its manifestSha256 says/)
+    writeFileSync(path, text.replace('manifestSha256', 'manifestSha257'))
+    expect(() => openArtifact(folder)).toThrow(/its manifestSha256 is missing/)
+  })
+
+  it('says that a newer artifact wants a newer version, with exit code 4', () => {
+    const error = errorOf(() => openArtifact(withManifest((manifest) => (manifest['formatVersion'] = 7))))
+    expect(error).toBeInstanceOf(UnsupportedError)
+    expect(error!.message).toMatch(/formatVersion is 7, this version reads up to 1: update spexpand/)
+  })
+
+  it('refuses files that are links out of the folder', () => {
+    const folder = copy()
+    rmSync(join(folder, 'config.json'))
+    symlinkSync(join(original, 'config.json'), join(folder, 'config.json'))
+    expect(() => openArtifact(folder)).toThrow(/config\.json: it is a link that leads out of its folder/)
+  })
+})
+
+function errorOf(body: () => unknown): Error | undefined {
+  try {
+    body()
+    return undefined
+  } catch (error) {
+    return error as Error
+  }
+}

@@ -1,10 +1,9 @@
-import fs from 'node:fs'
 import path from 'node:path'
 import { FormatError } from '../../errors.ts'
 import { closeFile, openForReading, readRange } from '../bytes.ts'
 import { parseStrictJson } from '../json.ts'
 import type { JsonValue } from '../json.ts'
-import { isInsideFolder } from '../paths.ts'
+import { fileInFolder, isInsideFolder } from '../paths.ts'
 import { findTensor, openSafetensors } from './reader.ts'
 import type { ForeignTensor, TensorFile, TensorInfo, TensorStore } from './reader.ts'
 
@@ -21,9 +20,10 @@ const MAX_INDEX_BYTES = 100_000_000
  * Throws FormatError when there are no weights, a shard is missing or lies outside the folder, or a shard lacks a tensor.
  */
 export function openWeights(folder: string): TensorStore {
-  if (fs.existsSync(path.join(folder, SINGLE))) return openSafetensors(path.join(folder, SINGLE))
-  const indexPath = path.join(folder, INDEX)
-  if (!fs.existsSync(indexPath))
+  const single = fileInFolder(folder, SINGLE)
+  if (single !== undefined) return openSafetensors(single)
+  const indexPath = fileInFolder(folder, INDEX)
+  if (indexPath === undefined)
     throw new FormatError(
       `Cannot open the weights of ${folder}: got neither ${SINGLE} nor ${INDEX}: ` +
         'save the model in safetensors form (save_pretrained does)',
@@ -79,9 +79,9 @@ function readIndex(indexPath: string): Map<string, JsonValue> {
 }
 
 function openShard(folder: string, shard: string, indexPath: string): TensorFile {
-  const file = path.join(folder, shard)
-  if (!fs.existsSync(file))
-    throw new FormatError(`Cannot open shard ${file}: ${indexPath} names it, but it is missing: download it again`)
+  const file = fileInFolder(folder, shard)
+  if (file === undefined)
+    throw new FormatError(`Cannot open shard ${path.join(folder, shard)}: ${indexPath} names it, but it is missing: download it again`)
   return openSafetensors(file)
 }
 

@@ -27,10 +27,10 @@ export type HireFacts = z.output<typeof sectionSchema>
  * later version, FormatError for a damaged one.
  */
 export function openHire(folder: string): DecoderSource & { readonly hire: HireFacts } {
-  const hire = isArtifact(folder) ? readSection(folder) : undefined
+  const isSound = isArtifact(folder) && openArtifact(folder) !== undefined
+  const hire = isSound ? readSection(folder) : undefined
   if (!hire)
     throw new UsageError(`--hire: ${folder} has no predictors: run predict --hire, on a dense model with --out, first`)
-  openArtifact(folder)
   const source = join(folder, hire.graph)
   return { graph: readGraphFile(source), source, folder, kind: 'artifact', hire }
 }

@@ -59,6 +59,8 @@ export type IntegrityReport = ExpertCount & {
   readonly bytes: number
   /** Initializers of model.onnx that lie where the weight files say. */
   readonly externalTensors: number
+  /** Tensors with a checksum of their own, 0 in artifacts of older versions; their manifests have none of themselves. */
+  readonly hashedTensors: number
 }
 
 export type VerifyResult = {

@@ -104,6 +104,7 @@ function integrityReport(
     files: manifest.files.length,
     bytes: manifest.files.reduce((sum, { bytes }) => sum + bytes, 0),
     externalTensors,
+    hashedTensors: manifest.files.reduce((sum, { tensors }) => sum + (tensors?.length ?? 0), 0),
     ...checkExperts(store, layers, onProgress),
   }
 }

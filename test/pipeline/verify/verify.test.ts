@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { demoModelFolder } from '../../../calibration/bundled.ts'
+import type { Manifest } from '../../../export/manifest.ts'
+import { encodeManifest } from '../../../export/manifest.ts'
 import { IntegrityError, InterruptedError, UnsupportedError, UsageError } from '../../../src/errors.ts'
 import { openModel } from '../../../src/model/open.ts'
 import { sourceHash } from '../../../src/pipeline/fingerprint.ts'
@@ -35,10 +37,10 @@ function small(more: Partial<VerifyOptions> = {}): VerifyOptions {
 /** Runs `work` while the artifact says that it was made from the embedded demo model. */
 async function asDemo<T>(work: () => Promise<T>): Promise<T> {
   const model = openModel(demoModelFolder())
-  const json = JSON.parse(manifest) as { source: { sha256: string } }
-  json.source.sha256 = sourceHash(model).sha256
+  const json = JSON.parse(manifest) as Manifest
+  const { sha256 } = sourceHash(model)
   model.close()
-  writeFileSync(join(folder, 'spexpand.json'), JSON.stringify(json))
+  writeFileSync(join(folder, 'spexpand.json'), encodeManifest({ ...json, source: { ...json.source, sha256 } }))
   try {
     return await work()
   } finally {
