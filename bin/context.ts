@@ -15,6 +15,7 @@ import type {
   pruneMatrixFile,
   verify,
 } from '../src/index.ts'
+import type { RunLog } from './log.ts'
 
 /** The library calls that the commands make; tests put their own here. */
 export type Library = {
@@ -51,6 +52,8 @@ export type Context = {
   readonly now: () => number
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal
+  /** Where --log-file goes. */
+  readonly log: RunLog
   /** Loaded on first use: `--help` and a wrong flag must not wait for onnxruntime. */
   readonly library: () => Promise<Library>
 }

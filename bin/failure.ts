@@ -66,9 +66,7 @@ function commanderMessage(error: CommanderError): string {
 }
 
 function memoryMessage(error: Error): string {
-  return oneLine(
-    `Out of memory: ${error.message}: try fewer --threads, a smaller --memory or a shorter --sequence-length`,
-  )
+  return oneLine(`Out of memory: ${error.message}: try fewer --threads, --max-memory or a shorter --sequence-length`)
 }
 
 function oneLine(text: string): string {

@@ -17,6 +17,8 @@ export async function main(argv: readonly string[], context: Context): Promise<n
 }
 
 function tell(failure: Failure, argv: readonly string[], context: Context): number {
+  const { kind, code, message, stack } = failure
+  context.log.event('error', 'error', { kind, code, message, ...(stack === undefined ? {} : { stack }) })
   // `spexpand` alone: commander has printed the help to standard error, a line more would say less.
   const helped = argv.length === 0 && failure.kind === 'usage'
   if (!helped) context.stderr.write(failureText(failure))

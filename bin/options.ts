@@ -40,7 +40,7 @@ export type CompressionFlags = ModelFlags & {
   readonly stockBody?: 'stream' | 'fold'
   readonly native?: boolean
   readonly threads?: number
-  readonly memory?: number
+  readonly maxMemory?: number
 }
 
 /** Every flag that decides what an artifact becomes; one word each, the same as in the library's options. */
@@ -98,9 +98,9 @@ function addSolverOptions(command: Command): Command {
       choice('--stock-body', ['stream', 'fold'] as const),
     )
   addNativeOption(command).option(
-    '--memory <size>',
-    'memory for calibration matrices before they go to disk, e.g. 6G (default: a quarter)',
-    memory('--memory'),
+    '--max-memory <size>',
+    'resident memory to keep to, e.g. 6G; too little is refused before the run (default: what is fastest)',
+    memory('--max-memory'),
   )
   addModelOptions(command)
   return addThreadsOption(command)
@@ -220,7 +220,7 @@ export function patternOf(flags: { readonly sparsity?: number; readonly pattern?
  * when several experts are asked of a method that has only one.
  */
 export function compressionOptions(model: string | undefined, flags: CompressionFlags): Omit<CompressOptions, 'out'> {
-  const { text, sparsity: _, memory: memoryBytes, experts, method, ...same } = flags
+  const { text, sparsity: _, maxMemory: maxMemoryBytes, experts, method, ...same } = flags
   const single = method !== undefined && method !== 'sparse-expansion'
   if (single && experts !== undefined && experts !== 1)
     throw new UsageError(
@@ -234,7 +234,7 @@ export function compressionOptions(model: string | undefined, flags: Compression
     experts: single ? 1 : experts,
     pattern,
     text: textSource(text),
-    memoryBytes,
+    maxMemoryBytes,
   })
 }
 

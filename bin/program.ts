@@ -24,12 +24,30 @@ Start with:
 Results go to standard output, progress and errors to standard error.
 ${EXIT_CODES_HELP}`
 
+/** Commands are logged from their first moment; `--log-file` stands before or behind the command. */
+function beginLog(program: Command, action: Command, { log }: Context): void {
+  const { logFile } = program.opts<{ logFile?: string }>()
+  if (logFile === undefined) return
+  log.open(logFile)
+  log.event('info', 'start', {
+    command: action.name(),
+    options: action.opts(),
+    arguments: action.args,
+    version: TOOL_VERSION,
+    pid: process.pid,
+    node: process.version,
+  })
+}
+
 /** The command line as a commander program that throws instead of exiting. */
 export function createProgram(context: Context): Command {
-  const program = new Command('spexpand')
+  const program: Command = new Command('spexpand')
     .description('Offline sparse expansion of decoder language models: cluster, prune, export, measure')
     .version(TOOL_VERSION, '-V, --version', 'print the version')
+    .option('--log-file <file>', 'write stages, blocks, warnings, errors and signals there, one JSON object a line')
     .helpCommand('help [command]', 'explain a command')
+    .configureHelp({ showGlobalOptions: true })
+    .hook('preAction', (_, action) => beginLog(program, action, context))
     .showSuggestionAfterError()
     .exitOverride()
     .configureOutput({

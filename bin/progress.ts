@@ -22,10 +22,20 @@ const VERBS: Readonly<Record<Progress['stage'], string>> = {
   time: 'time',
 }
 
-/** A bar on a terminal, one line a block elsewhere, nothing under --quiet. */
+/** A bar on a terminal, one line a block elsewhere, nothing under --quiet; the log hears of it in any case. */
 export function progressView(context: Context, flags: { readonly quiet?: boolean }): ProgressView {
-  if (flags.quiet) return { onProgress: () => {}, stop: () => {} }
-  return context.bars ? barView(context) : lineView(context)
+  const view = flags.quiet ? silentView() : context.bars ? barView(context) : lineView(context)
+  return {
+    onProgress(progress) {
+      context.log.progress(progress)
+      view.onProgress(progress)
+    },
+    stop: () => view.stop(),
+  }
+}
+
+function silentView(): ProgressView {
+  return { onProgress: () => {}, stop: () => {} }
 }
 
 function barView(context: Context): ProgressView {

@@ -59,10 +59,11 @@ async function runCompress(model: string | undefined, flags: Flags, context: Con
   const ports = { onProgress: view.onProgress, signal: context.signal }
   try {
     const result = await library.compress({ ...options, out, ...ports })
+    logResult(result, context)
     const evaluation = { ...evaluateOptions(model, result, evalSource, compression, options), ...ports }
     const quality = skipped === undefined ? await measure(library, evaluation, view, context) : undefined
-    const { text, threads, memoryBytes, native } = options
-    const measured = { model: out, dense: model, text, threads, memoryBytes, native, out: report, ...ports }
+    const { text, threads, native } = options
+    const measured = { model: out, dense: model, text, threads, native, out: report, ...ports }
     const entanglement =
       report === undefined
         ? undefined
@@ -76,6 +77,10 @@ async function runCompress(model: string | undefined, flags: Flags, context: Con
   } finally {
     view.stop()
   }
+}
+
+function logResult({ blocks, fallbacks, memory, ...result }: CompressResult, { log }: Context): void {
+  log.event('info', 'result', { ...result, blocks: blocks.length, fallbacks: fallbacks.length, memory })
 }
 
 /** Measures the finished artifact; a failure here must not read as if the work before it were lost. */

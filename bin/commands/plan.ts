@@ -62,6 +62,7 @@ async function runPlan(model: string | undefined, flags: Flags, context: Context
       signal: context.signal,
     })
     view.stop()
+    for (const warning of result.warnings) context.log.event('warning', 'warning', { warning })
     context.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : planReport(result))
   } finally {
     view.stop()

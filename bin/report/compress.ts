@@ -20,6 +20,7 @@ export function compressReport(
     quality ? qualitySection(quality) : `Quality: not measured, because ${skipped ?? 'it was not asked for'}`,
     fallbackSection(result),
     timeSection(result, quality),
+    memorySection(result),
     nextSteps(result.out, options.model, quality !== undefined),
   ]
   return `${sections.join('\n\n')}\n`
@@ -112,7 +113,8 @@ function qualitySection(quality: EvaluateResult): string {
   )
 }
 
-function fallbackSection({ fallbacks }: CompressResult): string {
+function fallbackSection({ fallbacks: ofResult, retries }: CompressResult): string {
+  const fallbacks = [...ofResult, ...retries]
   if (fallbacks.length === 0) return 'Fallbacks: none'
   const lines = fallbacks.map(({ where, what, because }) => `  ${where}: ${what}, because ${because}`)
   return `Fallbacks (${fallbacks.length}):\n${lines.join('\n')}`
@@ -124,6 +126,12 @@ function timeSection({ wallMs, stageMs, products }: CompressResult, quality: Eva
   const stages = Object.entries(stageMs).map(([stage, ms]) => `${stage} ${duration(ms)}`)
   const evaluation = quality ? `; evaluation ${duration(quality.wallMs)}` : ''
   return `Time: ${duration(wallMs)} with ${PRODUCTS[products]}${stages.length > 0 ? ` (${stages.join(', ')})` : ''}${evaluation}`
+}
+
+function memorySection({ memory, peakBytes }: CompressResult): string {
+  const { workers, spooled } = memory
+  const threads = workers === 1 ? 'one worker' : `${workers} workers`
+  return `Peak memory: ${bytes(peakBytes)}, expected ${bytes(memory.peakBytes)} (${threads}${spooled ? ', rows on disk' : ''})`
 }
 
 function nextSteps(out: string, model: string | undefined, measured: boolean): string {

@@ -53,7 +53,7 @@ function change(what: string, dense: number, artifact: number): { ratio: number;
 }
 
 function needs(plan: PlanResult): string {
-  const { artifactBytes, diskBytes, freeDiskBytes, peakBytes, seconds, probe } = plan
+  const { artifactBytes, diskBytes, freeDiskBytes, memory, seconds, probe } = plan
   const time =
     seconds === undefined
       ? 'not estimated (no probe)'
@@ -67,10 +67,15 @@ function needs(plan: PlanResult): string {
     [
       ['artifact', bytes(artifactBytes)],
       ['disk while running', `${bytes(diskBytes)} of ${bytes(freeDiskBytes)} free${short}`],
-      ['peak memory', `about ${bytes(peakBytes)}`],
+      ['peak memory', peak(memory)],
       ['time', time],
     ],
   )
+}
+
+function peak({ peakBytes, workers, spooled }: PlanResult['memory']): string {
+  const threads = workers === 1 ? 'one worker' : `${workers} workers`
+  return `about ${bytes(peakBytes)}, ${threads}, hidden states ${spooled ? 'on disk' : 'in memory'}`
 }
 
 function statistics({ tokens, tokensPerExpert, rankRisk }: PlanResult): string {

@@ -8,6 +8,7 @@ import { chunkReader } from './cluster-jobs.ts'
 import { passesOf } from './cluster-passes.ts'
 import type { MatrixName, PackedFront } from './jobs.ts'
 import { matricesOf, packedFront } from './jobs.ts'
+import type { MemoryPlan } from './memory.ts'
 import type { Resolved } from './options.ts'
 import type { JobRunner } from './pool.ts'
 import { layerOptions } from './profile.ts'
@@ -32,8 +33,9 @@ export type Run = {
   readonly ffnIn: RowStore
   readonly nWindows: number
   readonly sequenceLength: number
-  /** A file for a store that does not fit the memory allowance; undefined keeps it in memory. */
-  readonly spoolPath: (name: string, bytes: number) => string | undefined
+  readonly memory: MemoryPlan
+  /** A file for a store that is to be on disk; undefined keeps it in memory. */
+  readonly spoolPath: (name: string) => string | undefined
   /** Adds the time since the last call to a stage, for the summary of the run. */
   readonly lap: (stage: string) => void
 }
@@ -168,7 +170,7 @@ async function storeIntermediates(
 ): Promise<RowStore> {
   const { ff } = run.model.config
   const { rows } = run.hidden.ref
-  const store = RowStore.create(rows, ff, run.spoolPath('intermediates', rows * ff * 4))
+  const store = RowStore.create(rows, ff, run.spoolPath('intermediates'))
   await perSegment(groups, (rows, e) =>
     run.runner.run({ kind: 'intermediate', layer, rows, ffnIn: run.ffnIn.ref, out: store.ref, front: front(e) }),
   )

@@ -41,7 +41,7 @@ export type CalibrateOptions = {
 export async function calibrate(options: CalibrateOptions): Promise<{ tokens: number }> {
   const model = openModel(options.model ?? demoModelFolder())
   const threads = options.threads ?? availableParallelism()
-  const pool = new WorkerPool(threads, { modelFolder: model.folder }, options.signal)
+  const pool = new WorkerPool(threads, { modelFolder: model.folder }, { signal: options.signal })
   try {
     const windows = await calibrationText(model, {
       ...(options.text ? { text: options.text } : {}),

@@ -12,9 +12,12 @@ import { compressBlock, embedAll, replayBlock } from './block.ts'
 import { assertRoom } from './disk.ts'
 import { sourceHash } from './fingerprint.ts'
 import { compressionSizes } from './sizes.ts'
+import type { MemoryPlan } from './memory.ts'
+import { planMemory } from './memory.ts'
 import type { Resolved } from './options.ts'
 import { resolveOptions } from './options.ts'
 import { WorkerPool } from './pool.ts'
+import { productsOf } from './products.ts'
 import { layerOptions, profileDigest, profileOf, withProfile } from './profile.ts'
 import { RowStore } from './rowstore.ts'
 import type { Fingerprint } from './state.ts'
@@ -31,18 +34,20 @@ import type { Windows } from '../../calibration/windows.ts'
  */
 export async function compress(options: CompressOptions): Promise<CompressResult> {
   const watch = stopwatch()
+  const cpuBefore = cpuMs()
   const plain = resolveOptions(options)
   const model = openModel(plain.model)
   let state: RunState | undefined
   try {
     const resolved = withProfile(plain, profileOf(options.expertsProfile, model, plain))
-    const sizes = compressionSizes(model, resolved)
+    const memory = planMemory(model, resolved)
+    const sizes = compressionSizes(model, resolved, memory)
     const windows = await calibrationText(model, resolved)
     watch.lap('load')
     const source = sourceHash(model)
     state = RunState.begin(options.out, model, resolved.values, fingerprint(resolved, windows, source))
     assertRoom(options.out, sizes.diskBytes)
-    const { blocks, resumedBlocks } = await runBlocks(model, resolved, windows, state, watch.lap)
+    const { blocks, resumedBlocks, retries } = await runBlocks(model, resolved, memory, windows, state, watch.lap)
     resolved.onProgress?.({ stage: 'export', done: 0, total: 1 })
     const stats = blocks.map((block) => block.stats)
     const fallbacks = blocks.flatMap((block) => block.fallbacks)
@@ -66,10 +71,14 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       out: options.out,
       blocks: stats,
       fallbacks,
+      retries,
       ...sizes.ff,
       sparsity: meanSparsity(stats),
       resumedBlocks,
       products: productsOf(resolved),
+      memory,
+      peakBytes: process.resourceUsage().maxRSS * 1024,
+      cpuMs: cpuMs() - cpuBefore,
       wallMs: watch.totalMs(),
       stageMs: watch.stages(),
     }
@@ -79,30 +88,44 @@ export async function compress(options: CompressOptions): Promise<CompressResult
   }
 }
 
-type Blocks = { blocks: { stats: BlockStats; fallbacks: readonly Fallback[] }[]; resumedBlocks: number }
+type Blocks = {
+  readonly blocks: { stats: BlockStats; fallbacks: readonly Fallback[] }[]
+  readonly resumedBlocks: number
+  readonly retries: readonly Fallback[]
+}
 
 /** All blocks in order; finished ones are replayed, so that the next one sees the same inputs as in one go. */
 async function runBlocks(
   model: OpenedModel,
   options: Resolved,
+  memory: MemoryPlan,
   windows: Windows,
   state: RunState,
   lap: (stage: string) => void,
 ): Promise<Blocks> {
-  const pool = new WorkerPool(options.threads, { modelFolder: model.folder, native: options.native }, options.signal)
+  const retries: Fallback[] = []
+  const pool = new WorkerPool(
+    memory.workers,
+    { modelFolder: model.folder, native: options.native },
+    {
+      signal: options.signal,
+      onRetry: (retry) => retries.push(retry),
+    },
+  )
   const spool = join(state.folder, 'spool')
   const stores: RowStore[] = []
   try {
     const rows = windows.ids.length
     const { hidden, layers } = model.config
-    const spoolPath = spooler(spool, options.memoryBytes)
+    const spoolPath = spooler(spool, memory)
     const store = (name: string): RowStore => {
-      stores.push(RowStore.create(rows, hidden, spoolPath(name, rows * hidden * 4)))
+      stores.push(RowStore.create(rows, hidden, spoolPath(name)))
       return stores.at(-1)!
     }
     const run: Run = {
       model,
       options,
+      memory,
       runner: pool,
       blas: (options.native ? nativeProducts() : undefined) ?? (await createBlas(1)),
       hidden: store('hidden'),
@@ -115,6 +138,7 @@ async function runBlocks(
     await embedAll(run, windows.ids)
     const blocks: Blocks['blocks'] = []
     let resumedBlocks = 0
+    let told = 0
     let pending = 0
     while (pending < layers && state.has(pending)) pending++
     for (let layer = 0; layer < layers; layer++) {
@@ -144,9 +168,11 @@ async function runBlocks(
         block: layer,
         blocks: layers,
         note: blockNote(blocks[layer]!.stats),
+        fallbacks: [...blocks[layer]!.fallbacks, ...retries.slice(told)],
       })
+      told = retries.length
     }
-    return { blocks, resumedBlocks }
+    return { blocks, resumedBlocks, retries }
   } finally {
     await pool.close()
     for (const store of stores) store.close()
@@ -154,20 +180,17 @@ async function runBlocks(
   }
 }
 
-/** Stores go to memory while the allowance lasts, then to files. */
-function spooler(folder: string, memoryBytes: number): (name: string, bytes: number) => string | undefined {
-  let left = memoryBytes
-  const inMemory = new Map<string, number>()
-  return (name, bytes) => {
-    if (inMemory.get(name) === bytes) return undefined
-    if (bytes <= left) {
-      left -= bytes
-      inMemory.set(name, bytes)
-      return undefined
-    }
-    mkdirSync(folder, { recursive: true })
-    return join(folder, name)
-  }
+/** Where a store goes that is not to be in memory. */
+function spooler(folder: string, { spooled }: MemoryPlan): (name: string) => string | undefined {
+  if (!spooled) return () => undefined
+  mkdirSync(folder, { recursive: true })
+  return (name) => join(folder, name)
+}
+
+/** Processor time of this process and its threads so far, ms. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
 }
 
 /** Two runs with equal fingerprints give the same bytes. Threads, memory and progress are not part of it. */
@@ -202,11 +225,6 @@ function manifestOptions(options: Resolved, windows: Windows): Record<string, st
     products: productsOf(options),
     calibrationSha256: createHash('sha256').update(new Uint8Array(windows.ids.buffer)).digest('hex'),
   }
-}
-
-/** What the products of a run are computed with: part of the fingerprint, since their last bits differ. */
-function productsOf({ native }: Resolved): 'onnxruntime' | 'amx' {
-  return native && nativeProducts() ? 'amx' : 'onnxruntime'
 }
 
 function meanSparsity(blocks: readonly BlockStats[]): number {

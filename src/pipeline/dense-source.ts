@@ -9,7 +9,7 @@ const FF_JOB_ROWS = 4096
 
 /** Hidden states of the dense model, block by block: the weights of one block at a time are in memory. */
 export function denseSource(model: OpenedModel, threads: number, signal?: AbortSignal): HiddenSource {
-  const pool = new WorkerPool(threads, { modelFolder: model.folder }, signal)
+  const pool = new WorkerPool(threads, { modelFolder: model.folder }, { signal })
   return {
     async hidden(windows, first, end) {
       const { sequenceLength } = windows

@@ -29,6 +29,7 @@ import { attention, denseFfn, embed, intermediate, propagate, propagateDown } fr
 import type { EngineInit, Job, MatrixName } from './jobs.ts'
 import { ROLES } from './jobs.ts'
 import { gram, solve } from './solve-jobs.ts'
+import { Written } from './written.ts'
 
 const NOTHING: { result: unknown; transfer: ArrayBuffer[] } = { result: undefined, transfer: [] }
 
@@ -49,12 +50,20 @@ export type SessionKind =
   | 'ffnUpdate'
   | 'measure'
 
+/** Stages that share nothing but the hidden states. */
+type Phase = 'embed' | 'attention' | 'ff'
+
+function phaseOf(kind: SessionKind): Phase {
+  return kind === 'embed' || kind === 'attention' ? kind : 'ff'
+}
+
 /** What one thread keeps between jobs: the opened model, sessions of the current layer, the solver's memory. */
 export class Engine {
   readonly model: OpenedModel
   private readonly sessions = new Map<SessionKind, { layer: number; session: Promise<Session> }>()
   private readonly denseMatrices = new Map<MatrixName, { W: Float32Array; G: Float32Array }>()
   private denseLayer = -1
+  private phase: Phase = 'embed'
   /** Products on matrix units, where they are there and wanted. */
   readonly native: NativeProducts | undefined
   private blasReady: Promise<Blas> | undefined
@@ -65,26 +74,30 @@ export class Engine {
     this.native = init.native ? nativeProducts() : undefined
   }
 
-  /** Runs one job; `transfer` lists buffers of the result that are handed over instead of copied. */
-  async run(job: Job): Promise<{ result: unknown; transfer: ArrayBuffer[] }> {
+  /**
+   * Runs one job; `transfer` lists buffers of the result that are handed over instead of copied. `written` says how far
+   * an earlier try of the job came.
+   */
+  async run(job: Job, written = new Written()): Promise<{ result: unknown; transfer: ArrayBuffer[] }> {
+    await this.enter(job.kind === 'embed' ? 'embed' : job.kind === 'attention' ? 'attention' : 'ff')
     switch (job.kind) {
       case 'embed':
         await embed(this, job)
         return NOTHING
       case 'attention':
-        await attention(this, job)
+        await attention(this, job, written)
         return NOTHING
       case 'denseFfn':
-        await denseFfn(this, job)
+        await denseFfn(this, job, written)
         return NOTHING
       case 'intermediate':
         await intermediate(this, job)
         return NOTHING
       case 'propagate':
-        await propagate(this, job)
+        await propagate(this, job, written)
         return NOTHING
       case 'propagateDown':
-        await propagateDown(this, job)
+        await propagateDown(this, job, written)
         return NOTHING
       case 'gram':
         return handOver(await gram(this, job))
@@ -98,6 +111,21 @@ export class Engine {
         return handOver(await routePart(this, job))
       default:
         return { result: await entangleJob(this, job), transfer: [] }
+    }
+  }
+
+  /**
+   * Stages of a block follow each other and none comes back before the next block: what the last one held (weights in
+   * every form, the largest part of a worker's memory) goes before this one begins.
+   */
+  private async enter(phase: Phase): Promise<void> {
+    if (this.phase === phase) return
+    this.phase = phase
+    if (phase !== 'ff') this.denseMatrices.clear()
+    for (const [kind, { session }] of this.sessions) {
+      if (phaseOf(kind) === phase) continue
+      this.sessions.delete(kind)
+      await (await session).release()
     }
   }
 

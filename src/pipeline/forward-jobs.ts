@@ -1,9 +1,9 @@
 import type { Engine } from './engine.ts'
-import type { RowMap } from './ffn.ts'
 import { floats, matrix, prunedDown, prunedFfn, prunedIntermediates } from './ffn.ts'
 import type { AttentionJob, DenseFfnJob, EmbedJob, IntermediateJob, PropagateDownJob, PropagateJob } from './jobs.ts'
 import type { RowStoreRef } from './rowstore.ts'
 import { RowStore } from './rowstore.ts'
+import type { Written } from './written.ts'
 
 /** Rows of one run of an FF layer: large enough for full speed, small enough that intermediates stay in cache reach. */
 export const FF_CHUNK_ROWS = 512
@@ -22,28 +22,32 @@ export async function embed(engine: Engine, job: EmbedJob): Promise<void> {
 }
 
 /** Runs norm, attention, residual and the FF norm of one block over whole windows, in place. */
-export async function attention(engine: Engine, job: AttentionJob): Promise<void> {
+export async function attention(engine: Engine, job: AttentionJob, written: Written): Promise<void> {
   const { hidden: d } = engine.model.config
-  const input = new Float32Array(job.windows * job.sequenceLength * d)
+  const rows = job.windows * job.sequenceLength
+  if (written.rows === rows) return
+  const input = new Float32Array(rows * d)
   withStores([job.hidden], ([store]) => store!.read(job.firstRow, input))
   const session = await engine.session('attention', job.layer)
   const { residual, ffn_in } = await session.run({
     hidden: { type: 'float32', dims: [job.windows, job.sequenceLength, d], data: input },
   })
-  withStores([job.hidden, job.ffnIn], ([hidden, ffnIn]) => {
-    hidden!.write(job.firstRow, floats(residual))
-    ffnIn!.write(job.firstRow, floats(ffn_in))
-  })
+  withStores([job.hidden, job.ffnIn], ([hidden, ffnIn]) =>
+    written.write(rows, () => {
+      hidden!.write(job.firstRow, floats(residual))
+      ffnIn!.write(job.firstRow, floats(ffn_in))
+    }),
+  )
 }
 
 /** Runs the dense FF layer of one block over consecutive rows, in place. */
-export async function denseFfn(engine: Engine, job: DenseFfnJob): Promise<void> {
+export async function denseFfn(engine: Engine, job: DenseFfnJob, written: Written): Promise<void> {
   const { hidden: d } = engine.model.config
   const session = await engine.session('denseFfn', job.layer)
-  await eachChunk(engine, rowRange(job.firstRow, job.rows), async (rows) => {
+  await addInPlace(engine, job.hidden, rowRange(job.firstRow, job.rows), written, async (rows) => {
     const x = gatherRows(job.ffnIn, rows, d)
     const { update } = await session.run({ x: matrix(x, rows.length, d) }, ['update'])
-    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, floats(update)))
+    return floats(update)
   })
 }
 
@@ -58,28 +62,35 @@ export async function intermediate(engine: Engine, job: IntermediateJob): Promis
 }
 
 /** Runs one expert's pruned FF layer over its rows, in place. */
-export async function propagate(engine: Engine, job: PropagateJob): Promise<void> {
+export async function propagate(engine: Engine, job: PropagateJob, written: Written): Promise<void> {
   const { hidden: d } = engine.model.config
-  await addOutputs(engine, job, d, job.ffnIn, await prunedFfn(engine, job.layer, job.ffn))
+  const map = await prunedFfn(engine, job.layer, job.ffn)
+  await addInPlace(engine, job.hidden, job.rows, written, (rows) => map(gatherRows(job.ffnIn, rows, d), rows.length))
 }
 
 /** Runs one expert's pruned down projection over stored intermediates, in place. */
-export async function propagateDown(engine: Engine, job: PropagateDownJob): Promise<void> {
+export async function propagateDown(engine: Engine, job: PropagateDownJob, written: Written): Promise<void> {
   const { ff } = engine.model.config
-  await addOutputs(engine, job, ff, job.intermediates, await prunedDown(engine, job.layer, job.down))
+  const map = await prunedDown(engine, job.layer, job.down)
+  const { intermediates } = job
+  await addInPlace(engine, job.hidden, job.rows, written, (rows) =>
+    map(gatherRows(intermediates, rows, ff), rows.length),
+  )
 }
 
-/** hidden[rows] += map(from[rows]). */
-async function addOutputs(
+/** hidden[rows] += outputs(rows), in pieces, from where an earlier try of the job ended. */
+async function addInPlace(
   engine: Engine,
-  job: PropagateJob | PropagateDownJob,
-  cols: number,
-  from: RowStoreRef,
-  map: RowMap,
+  hidden: RowStoreRef,
+  rows: Uint32Array,
+  written: Written,
+  outputs: (rows: Uint32Array) => Promise<Float32Array>,
 ): Promise<void> {
-  await eachChunk(engine, job.rows, async (rows) => {
-    const y = await map(gatherRows(from, rows, cols), rows.length)
-    withStores([job.hidden], ([hidden]) => hidden!.scatterAdd(rows, y))
+  let done = written.rows
+  await eachChunk(engine, rows.subarray(done), async (some) => {
+    const y = await outputs(some)
+    done += some.length
+    withStores([hidden], ([store]) => written.write(done, () => store!.scatterAdd(some, y)))
   })
 }
 

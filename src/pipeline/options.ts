@@ -1,4 +1,4 @@
-import { availableParallelism, totalmem } from 'node:os'
+import { availableParallelism } from 'node:os'
 import { demoModelFolder } from '../../calibration/bundled.ts'
 import type { ExpertsProfile } from '../mixture/profile.ts'
 import { UsageError } from '../errors.ts'
@@ -10,7 +10,7 @@ import type { CompressOptions, Method, Pattern } from './types.ts'
 
 /** CompressOptions with every default filled in. */
 export type Resolved = Required<Pick<CompressOptions, ResolvedKey>> &
-  Pick<CompressOptions, 'onProgress' | 'signal' | 'text'> & {
+  Pick<CompressOptions, 'maxMemoryBytes' | 'onProgress' | 'signal' | 'text'> & {
     readonly pattern: Pattern
     readonly method: Method
     readonly values: ValueForm
@@ -32,7 +32,6 @@ type ResolvedKey =
   | 'native'
   | 'seed'
   | 'threads'
-  | 'memoryBytes'
 
 const METHODS: readonly Method[] = ['sparse-expansion', 'sparsegpt', 'wanda', 'magnitude']
 /** Routers and tables of experts grow with it; beyond this an expert sees too few tokens to be worth its bytes. */
@@ -65,6 +64,7 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
     ...(options.text ? { text: options.text } : {}),
     ...(options.onProgress ? { onProgress: options.onProgress } : {}),
     ...(options.signal ? { signal: options.signal } : {}),
+    ...(options.maxMemoryBytes === undefined ? {} : { maxMemoryBytes: whole('max-memory', options.maxMemoryBytes, 1) }),
     method,
     pattern,
     values,
@@ -81,7 +81,6 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
     native: options.native ?? true,
     seed: whole('seed', options.seed ?? 0, 0),
     threads: whole('threads', options.threads ?? availableParallelism(), 1, 1024),
-    memoryBytes: whole('memory', options.memoryBytes ?? Math.floor(totalmem() / 4), 1),
   }
 }
 

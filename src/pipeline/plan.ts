@@ -7,6 +7,7 @@ import { openModel } from '../model/open.ts'
 import { createBlas } from '../runtime/blas.ts'
 import { freeBytes } from './disk.ts'
 import { matricesOf } from './jobs.ts'
+import { planMemory } from './memory.ts'
 import type { Resolved } from './options.ts'
 import { resolveOptions } from './options.ts'
 import { layerOptions, profileFromReport, profileOf, withProfile, writeProfile } from './profile.ts'
@@ -43,7 +44,8 @@ export async function plan(
   try {
     const profile = planProfile(options, model, plain)
     const resolved = withProfile(plain, profile)
-    const sizes = compressionSizes(model, resolved)
+    const memory = planMemory(model, resolved)
+    const sizes = compressionSizes(model, resolved, memory)
     const probe = options.probe === false ? undefined : await probeMachine(resolved.threads)
     const { config } = model
     const tokensPerExpert = Math.floor(resolved.tokens / resolved.experts)
@@ -65,7 +67,7 @@ export async function plan(
       artifactBytes: sizes.artifactBytes,
       diskBytes: sizes.diskBytes,
       freeDiskBytes,
-      peakBytes: sizes.peakBytes,
+      memory,
       ...(probe ? { probe, seconds: seconds(model, resolved, probe.gflops) } : {}),
       tokensPerExpert,
       ...(profile ? { profile } : {}),

@@ -92,10 +92,9 @@ async function eachExpert(
   groups: Groups,
   body: (e: number) => Promise<SideResult>,
 ): Promise<SideResult[]> {
-  const { hidden, ff, layers } = run.model.config
+  const { layers } = run.model.config
   const order = groups.map((_, e) => e).sort((a, b) => groups[b]!.length - groups[a]!.length || a - b)
-  const bytes = 4 * (hidden * hidden + ff * ff)
-  const atOnce = limiter(Math.max(run.options.threads, Math.floor(run.options.memoryBytes / 2 / bytes)))
+  const atOnce = limiter(run.memory.expertsAtOnce)
   const results: SideResult[] = groups.map(() => ({}))
   let done = 0
   await Promise.all(

@@ -1,6 +1,7 @@
 import type { Run } from './block.ts'
 import type { GramJob, MatrixName, SolveResult } from './jobs.ts'
 import { matricesOf } from './jobs.ts'
+import { inOrder } from './limiter.ts'
 import { layerOptions } from './profile.ts'
 import type { RowStore } from './rowstore.ts'
 import type { Groups } from './segments.ts'
@@ -48,7 +49,9 @@ export class PruneSide {
       const own = rows.length > 0 ? await this.sum(rows, pruned) : undefined
       await turn.previous
       if (own) this.add(own, rows.length)
-      return await this.solve(own ?? this.total!.slice(), rows.length || this.tokens, `expert ${e}`, true)
+      turn.done()
+      const remake = own ? () => this.sum(rows, pruned) : () => Promise.resolve(this.total!.slice())
+      return await this.solve(own ?? (await remake()), remake, rows.length || this.tokens, `expert ${e}`, true)
     } finally {
       turn.done()
     }
@@ -56,7 +59,8 @@ export class PruneSide {
 
   /** One expert for all tokens (plain SparseGPT): only its errors are kept. Call after every expert. */
   baseline(): Promise<SideResult> {
-    return this.solve(this.total!, this.tokens, 'one-expert baseline', false)
+    const remake = (): Promise<Float32Array> => Promise.resolve(this.total!.slice())
+    return this.solve(this.total!.slice(), remake, this.tokens, 'one-expert baseline', false)
   }
 
   private takeTurn(): { previous: Promise<void>; done: () => void } {
@@ -66,8 +70,10 @@ export class PruneSide {
     return { previous, done: resolve }
   }
 
+  /** Parts are added in their order; only as many as there are threads wait in memory. */
   private async sum(rows: Uint32Array, pruned?: GramJob['pruned']): Promise<Float32Array> {
-    const jobs = segmentsOf(rows).map((segment) =>
+    const segments = segmentsOf(rows)
+    const begin = (segment: Uint32Array): Promise<Float32Array> =>
       this.run.runner.run({
         kind: 'gram',
         layer: this.layer,
@@ -76,27 +82,36 @@ export class PruneSide {
         source: this.source,
         ...(pruned ? { pruned } : {}),
         ...(this.stored ? { stored: this.stored.ref } : {}),
-      }),
-    )
-    const [first, ...rest] = await Promise.all(jobs)
-    for (const part of rest) addInto(first!, part)
-    return first!
+      })
+    let sum: Float32Array | undefined
+    for await (const part of inOrder(segments, begin, this.run.memory.workers))
+      if (sum) addInto(sum, part)
+      else sum = part
+    return sum!
   }
 
   private add(sum: Float32Array, tokens: number): void {
+    // With one expert there is no baseline beside it.
+    if (this.groups.length === 1) return
     if (this.total) addInto(this.total, sum)
     else this.total = sum.slice()
     this.tokens += tokens
   }
 
   /** A single cluster is solved one matrix per job, so that every thread has something to do. */
-  private async solve(sum: Float32Array, tokens: number, label: string, keep: boolean): Promise<SideResult> {
+  private async solve(
+    sum: Float32Array,
+    remake: () => Promise<Float32Array>,
+    tokens: number,
+    label: string,
+    keep: boolean,
+  ): Promise<SideResult> {
     const lists = this.groups.length > 1 && keep ? [this.matrices] : this.matrices.map((matrix) => [matrix])
     const { values, method, damping, dampingMax, refine } = this.run.options
     const { pattern } = layerOptions(this.run.options, this.layer)
-    const jobs = lists.map((matrices, i) =>
-      this.run.runner.run({
-        kind: 'solve',
+    const jobs = lists.map((matrices, i) => {
+      const job = {
+        kind: 'solve' as const,
         layer: this.layer,
         matrices,
         // A job takes its sum with it: all but the last get a copy.
@@ -110,8 +125,9 @@ export class PruneSide {
         refine,
         label,
         keep,
-      }),
-    )
+      }
+      return this.run.runner.run(job, async () => ({ ...job, sum: await remake() }))
+    })
     return Object.fromEntries((await Promise.all(jobs)).flat().map((result) => [result.matrix, result]))
   }
 }

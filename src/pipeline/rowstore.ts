@@ -91,7 +91,7 @@ function step(io: Io, fd: number, bytes: Uint8Array, done: number, base: number,
     return io(fd, bytes, done, bytes.length - done, base + done)
   } catch (cause) {
     throw new ResourceError(
-      `Cannot spool calibration rows in ${nameOf(ref)}: ${(cause as Error).message}: free disk space or raise --memory`,
+      `Cannot spool calibration rows in ${nameOf(ref)}: ${(cause as Error).message}: free disk space or raise --max-memory`,
       { cause },
     )
   }

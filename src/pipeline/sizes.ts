@@ -1,3 +1,5 @@
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import type { ModelConfig } from '../model/config.ts'
 import type { OpenedModel } from '../model/open.ts'
 import type { ValueForm, ValueType } from '../mixture/values.ts'
@@ -5,6 +7,7 @@ import { scaleGroups } from '../prune/grid.ts'
 import { DTYPE_BYTES } from '../tensor/dtype.ts'
 import type { MatrixName } from './jobs.ts'
 import { matricesOf } from './jobs.ts'
+import type { MemoryPlan } from './memory.ts'
 import type { Resolved } from './options.ts'
 import { layerOptions } from './profile.ts'
 import type { CompressResult } from './types.ts'
@@ -15,20 +18,14 @@ export type Sizes = {
   readonly parameters: number
   readonly ffParameters: number
   readonly artifactBytes: number
-  /** Finished blocks and the artifact lie side by side while the artifact is written. */
+  /** Finished blocks lie beside the spooled rows first, and beside the artifact while it is written. */
   readonly diskBytes: number
-  readonly peakBytes: number
 }
 
 const VALUE_BITS: Readonly<Record<ValueType, number>> = { f16: 16, bf16: 16, int8: 8, int4: 4 }
 
-/** Node, onnxruntime and the tokenizer before any model is open. */
-const BASE_BYTES = 150e6
-/** onnxruntime and WebAssembly code and heaps of one worker. */
-const WORKER_BYTES = 60e6
-
 /** The sizes of compressing `model`: kept weights under a bitmask (docs/formats.md). */
-export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
+export function compressionSizes(model: OpenedModel, options: Resolved, memory: MemoryPlan): Sizes {
   const { hidden, ff, layers } = model.config
   const tensors = [...model.weights.tensors.values()]
   const parameters = tensors.reduce((sum, tensor) => sum + tensor.shape.reduce((n, dim) => n * dim, 1), 0)
@@ -41,15 +38,15 @@ export function compressionSizes(model: OpenedModel, options: Resolved): Sizes {
   const perExpert = sum((layer) => layer.perExpert)
   const ffBytesStored = sum((layer) => layer.perExpert * layer.experts)
   const routers = sum((layer) => layer.routers)
-  const artifactBytes = total - ffBytesDense + ffBytesStored + routers
+  const artifactBytes = total - ffBytesDense + ffBytesStored + routers + otherBytes(model)
+  const blocks = ffBytesStored + routers
   const ffBytesPerToken = perExpert + routers
   return {
     ff: { ffBytesDense, ffBytesStored, ffBytesPerTokenDense: ffBytesDense, ffBytesPerToken },
     parameters,
     ffParameters,
     artifactBytes,
-    diskBytes: artifactBytes + ffBytesStored + routers + spoolBytes(model, options),
-    peakBytes: peakBytes(model, options, Math.max(...byLayer.map((layer) => layer.perExpert * layer.experts))),
+    diskBytes: blocks + Math.max(artifactBytes, spoolBytes(model, options, memory)),
   }
 }
 
@@ -78,27 +75,20 @@ function expertBytes(matrix: MatrixName, hidden: number, ff: number, keep: numbe
   return outputs * Math.ceil(inputs / 8) + Math.ceil(values) + scales + outputs * 8
 }
 
-/** Hidden states and FF inputs of all tokens. */
-function storeBytes(model: OpenedModel, options: Resolved): number {
-  return options.tokens * 4 * (2 * model.config.hidden + (options.router === 'split' ? model.config.ff : 0))
+/** Experts of the layer that has most of them, packed. */
+export function packedBlockBytes(model: OpenedModel, options: Resolved): number {
+  const layers = Array.from({ length: model.config.layers }, (_, layer) => layerBytes(model.config, options, layer))
+  return Math.max(...layers.map(({ perExpert, experts }) => perExpert * experts))
 }
 
-function spoolBytes(model: OpenedModel, options: Resolved): number {
-  return Math.max(0, storeBytes(model, options) - options.memoryBytes)
+/** Hidden states and FF inputs of all tokens, where they are on disk. */
+function spoolBytes(model: OpenedModel, options: Resolved, { spooled }: MemoryPlan): number {
+  const { hidden, ff } = model.config
+  return spooled ? options.tokens * 4 * (2 * hidden + (options.router === 'split' ? ff : 0)) : 0
 }
 
-/** Stores, sums of the clusters in flight, one block of packed experts, and what every worker holds of one layer. */
-function peakBytes(model: OpenedModel, options: Resolved, packedBlock: number): number {
-  const { hidden, ff, vocab } = model.config
-  const side = Math.max(hidden, ff)
-  const sumsBytes = 4 * (hidden * hidden + ff * ff)
-  const inFlight = Math.min(options.experts, Math.max(options.threads, options.memoryBytes / 2 / sumsBytes))
-  const worker = WORKER_BYTES + 4 * (3 * side * side + 3 * hidden * ff * 3 + 4096 * (hidden * 4 + vocab / 64))
-  return Math.round(
-    BASE_BYTES +
-      Math.min(storeBytes(model, options), options.memoryBytes) +
-      (inFlight + 2) * sumsBytes +
-      2 * packedBlock +
-      options.threads * worker,
-  )
+/** Files of the source that an artifact has besides its weights. */
+function otherBytes({ folder }: OpenedModel): number {
+  const names = readdirSync(folder).filter((name) => /\.(json|jinja)$/.test(name) && !name.endsWith('.index.json'))
+  return names.reduce((sum, name) => sum + statSync(join(folder, name)).size, 0)
 }

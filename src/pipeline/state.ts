@@ -1,19 +1,19 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { FormatError, UsageError } from '../errors.ts'
+import { UsageError } from '../errors.ts'
 import { writeFileWhole } from '../formats/bytes.ts'
 import type { TensorFile } from '../formats/safetensors/reader.ts'
 import { openSafetensors } from '../formats/safetensors/reader.ts'
-import { writeSafetensors } from '../formats/safetensors/writer.ts'
 import type { Router } from '../cluster/router.ts'
 import type { PackedExpert } from '../mixture/expert.ts'
 import type { ExpertStack } from '../mixture/stack.ts'
-import { expertAt, stackExperts } from '../mixture/stack.ts'
+import { expertAt } from '../mixture/stack.ts'
 import type { ValueForm } from '../mixture/values.ts'
-import { VALUE_DTYPES } from '../mixture/values.ts'
 import type { OpenedModel } from '../model/open.ts'
-import type { RawTensor } from '../tensor/dtype.ts'
 import { matOf } from '../tensor/mat.ts'
+import type { StoredMatrix } from './block-check.ts'
+import { checkBlock, readFingerprint } from './block-check.ts'
+import { writeBlock } from './block-writer.ts'
 import type { MatrixName } from './jobs.ts'
 import { matricesOf, ROLES } from './jobs.ts'
 import type { Lock } from './lock.ts'
@@ -93,24 +93,23 @@ export class RunState {
 
   /** Writes a finished block; it appears under its name only when it is complete. */
   save(layer: number, block: FinishedBlock): void {
-    const tensors = new Map<string, RawTensor>()
-    for (const matrix of matricesOf(this.model.config))
-      addExperts(tensors, this.base(matrix, layer), block.experts[matrix], this.shape(matrix))
-    const ffBase = this.base('up_proj', layer).replace(/\.[^.]+$/, '')
-    if (block.router) addRouter(tensors, `${ffBase}.router`, block.router)
-    if (block.downRouter) addRouter(tensors, `${this.base('down_proj', layer)}.router`, block.downRouter)
+    const matrices = matricesOf(this.model.config).map((matrix) => {
+      const [outputs, inputs] = this.shape(matrix)
+      return { base: this.base(matrix, layer), experts: block.experts[matrix], outputs, inputs }
+    })
+    const routers = {
+      ...(block.router ? { [this.routerName(layer)]: block.router } : {}),
+      ...(block.downRouter ? { [`${this.base('down_proj', layer)}.router`]: block.downRouter } : {}),
+    }
     const record = JSON.stringify({ stats: block.stats, fallbacks: block.fallbacks })
-    writeSafetensors(this.blockFile(layer), tensors, { 'spexpand.block': record })
+    writeBlock(this.blockFile(layer), matrices, routers, { 'spexpand.block': record })
   }
 
   /** Reads a finished block back. */
   load(layer: number): FinishedBlock {
     const file = openSafetensors(this.blockFile(layer))
     try {
-      const record = JSON.parse(file.metadata.get('spexpand.block') ?? '{}') as Pick<
-        FinishedBlock,
-        'stats' | 'fallbacks'
-      >
+      const record = checkBlock(file, this.storedMatrices(layer), this.form)
       const router = (base: string): Router | undefined => {
         if (!file.tensors.has(`${base}.weight`)) return undefined
         const [experts, inputs] = file.get(`${base}.weight`).shape
@@ -127,8 +126,7 @@ export class RunState {
           return [matrix, Array.from({ length: count }, (_, e) => expertAt(stack, e, count))]
         }),
       ) as Record<MatrixName, PackedExpert[]>
-      const ffBase = this.base('up_proj', layer).replace(/\.[^.]+$/, '')
-      const shared = router(`${ffBase}.router`)
+      const shared = router(this.routerName(layer))
       const down = router(`${this.base('down_proj', layer)}.router`)
       return { ...record, experts, ...(shared ? { router: shared } : {}), ...(down ? { downRouter: down } : {}) }
     } finally {
@@ -141,8 +139,20 @@ export class RunState {
     rmSync(this.folder, { recursive: true, force: true })
   }
 
+  private storedMatrices(layer: number): StoredMatrix[] {
+    return matricesOf(this.model.config).map((matrix) => {
+      const [outputs, inputs] = this.shape(matrix)
+      return { base: this.base(matrix, layer), outputs, inputs }
+    })
+  }
+
   private base(matrix: MatrixName, layer: number): string {
     return this.model.tensorName(ROLES[matrix], layer).replace(/\.weight$/, '')
+  }
+
+  /** The name of the shared router, without what part of it: that of the FF layer it belongs to. */
+  private routerName(layer: number): string {
+    return `${this.base('up_proj', layer).replace(/\.[^.]+$/, '')}.router`
   }
 
   private shape(matrix: MatrixName): [number, number] {
@@ -151,35 +161,7 @@ export class RunState {
   }
 }
 
-function addExperts(
-  tensors: Map<string, RawTensor>,
-  base: string,
-  experts: readonly PackedExpert[],
-  [outputs, inputs]: [number, number],
-): void {
-  const { form, mask, values, scales, rowOffsets } = stackExperts(experts)
-  const rowBytes = Math.ceil(inputs / 8)
-  tensors.set(`${base}.experts.mask`, { dtype: 'U8', shape: [experts.length, outputs, rowBytes], bytes: mask })
-  const dtype = VALUE_DTYPES[form.type]
-  tensors.set(`${base}.experts.values`, { dtype, shape: [values.length], bytes: bytesOf(values) })
-  if (scales) {
-    const shape = [experts.length, outputs, scales.length / experts.length / outputs]
-    tensors.set(`${base}.experts.scales`, { dtype: 'F16', shape, bytes: bytesOf(scales) })
-  }
-  tensors.set(`${base}.experts.row_offsets`, {
-    dtype: 'I64',
-    shape: [experts.length, outputs],
-    bytes: bytesOf(rowOffsets),
-  })
-}
-
-function addRouter(tensors: Map<string, RawTensor>, base: string, router: Router): void {
-  const { weight, bias } = router
-  tensors.set(`${base}.weight`, { dtype: 'F32', shape: [weight.rows, weight.cols], bytes: bytesOf(weight.data) })
-  tensors.set(`${base}.bias`, { dtype: 'F32', shape: [bias.length], bytes: bytesOf(bias) })
-}
-
-/** The stack that addExperts() wrote; artifacts have the same tensors. */
+/** The stack that writeBlock() wrote; artifacts have the same tensors. */
 export function readStack(file: Pick<TensorFile, 'readBytes'>, base: string, form: ValueForm): ExpertStack {
   const { buffer } = file.readBytes(`${base}.values`)
   const array = { f16: Uint16Array, bf16: Uint16Array, int8: Int8Array, int4: Uint8Array }[form.type]
@@ -189,18 +171,6 @@ export function readStack(file: Pick<TensorFile, 'readBytes'>, base: string, for
     values: new array(buffer),
     ...('groupSize' in form ? { scales: new Uint16Array(file.readBytes(`${base}.scales`).buffer) } : {}),
     rowOffsets: new BigInt64Array(file.readBytes(`${base}.row_offsets`).buffer),
-  }
-}
-
-function bytesOf(array: ArrayBufferView): Uint8Array {
-  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
-}
-
-function readFingerprint(file: string): Fingerprint {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Fingerprint
-  } catch (cause) {
-    throw new FormatError(`Cannot continue the run of ${file}: it is no JSON: remove --out and start anew`, { cause })
   }
 }
 

@@ -2,6 +2,7 @@ import type { GriffinEvaluation } from './predict/griffin-evaluate.ts'
 import type { GriffinOption } from './predict/griffin-option.ts'
 import type { ExpertsProfile } from '../mixture/profile.ts'
 import type { Provider } from '../runtime/session.ts'
+import type { MemoryPlan } from './memory.ts'
 
 /** How FF weights are removed: a share of all weights, or n zeros in every m inputs of a row. */
 export type Pattern =
@@ -37,6 +38,8 @@ export type Progress = {
   readonly blocks?: number
   /** One short line worth keeping when no bar is drawn, e.g. statistics of a finished block. */
   readonly note?: string
+  /** Of a finished block: what did not go the plain way, jobs that were run again included. */
+  readonly fallbacks?: readonly Fallback[]
 }
 
 /** Where text comes from: files or '-' (standard input); plain text, or JSON lines with `text` and optional `domain`. */
@@ -92,8 +95,11 @@ export type CompressOptions = {
   readonly seed?: number
   /** Worker threads. @default the processors this process may use */
   readonly threads?: number
-  /** Bytes that calibration matrices may take in memory before they go to disk. @default a quarter of the memory */
-  readonly memoryBytes?: number
+  /**
+   * Bytes that the process with its workers may have resident at most, within a tenth; a run that cannot keep to it does
+   * not begin. @default as much as is fastest, of three quarters of the machine's memory
+   */
+  readonly maxMemoryBytes?: number
   readonly onProgress?: (progress: Progress) => void
   /** Stops the run after the current piece of work; finished blocks stay on disk. */
   readonly signal?: AbortSignal
@@ -146,6 +152,14 @@ export type CompressResult = {
   readonly resumedBlocks: number
   /** What the matrix products of the run were computed with. */
   readonly products: 'onnxruntime' | 'amx'
+  /** Jobs that were run a second time because their worker died, with the same result. */
+  readonly retries: readonly Fallback[]
+  /** How the run kept to its memory, and what it was expected to take. */
+  readonly memory: MemoryPlan
+  /** Largest resident memory of this process and its workers since it began, bytes. */
+  readonly peakBytes: number
+  /** Processor time of all threads, ms. */
+  readonly cpuMs: number
   readonly wallMs: number
   /** Wall time per stage, ms. */
   readonly stageMs: Readonly<Record<string, number>>
@@ -174,8 +188,8 @@ export type PlanResult = {
   readonly artifactBytes: number
   readonly diskBytes: number
   readonly freeDiskBytes: number
-  /** Estimated peak resident memory, bytes. */
-  readonly peakBytes: number
+  /** How the run would keep to its memory, and the peak resident memory expected of it. */
+  readonly memory: MemoryPlan
   /** Seconds, from a probe of this machine; absent when the probe was skipped. */
   readonly seconds?: number
   readonly probe?: { readonly gflops: number; readonly threads: number }

@@ -54,7 +54,7 @@ describe('spexpand compress', () => {
     const line =
       'compress models/small --out o --pattern 2:4 --method sparse-expansion --router split --text a.txt --text - ' +
       '--eval-text e.jsonl --tokens 65536 --sequence-length 512 --seed 7 --damping 0.02 --damping-max 2 ' +
-      '--min-tokens-per-expert 64 --true-sequential --stock-body fold --threads 2 --memory 6G --experts 4 --no-native --quiet ' +
+      '--min-tokens-per-expert 64 --true-sequential --stock-body fold --threads 2 --max-memory 6G --experts 4 --no-native --quiet ' +
       '--values int4 --group-size 32'
     expect((await runCli(line, library)).code).toBe(0)
     expect(calls[0]!.options).toEqual({
@@ -74,7 +74,7 @@ describe('spexpand compress', () => {
       stockBody: 'fold',
       native: false,
       threads: 2,
-      memoryBytes: 6 * 2 ** 30,
+      maxMemoryBytes: 6 * 2 ** 30,
       experts: 4,
       values: 'int4',
       groupSize: 32,

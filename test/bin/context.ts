@@ -1,4 +1,5 @@
 import type { Context, Library } from '../../bin/context.ts'
+import { createRunLog } from '../../bin/log.ts'
 import { main } from '../../bin/main.ts'
 
 /** A clock that stands still until a test moves it. */
@@ -27,6 +28,10 @@ export function fakeContext(library: Partial<Library> = {}): FakeContext {
     bars: false,
     now: () => clock.ms,
     signal: new AbortController().signal,
+    log: createRunLog(
+      () => clock.ms,
+      () => ({ rss: 3, heapUsed: 2, external: 1 }),
+    ),
     library: () => Promise.resolve(missing),
   }
   return { context, printed, clock }

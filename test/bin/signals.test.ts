@@ -4,8 +4,13 @@ import { watchSignals } from '../../bin/signals.ts'
 function fakeProcess() {
   const listeners = new Map<string, () => void>()
   const exits: number[] = []
+  const timers: { ms: number; fire: () => void }[] = []
   return {
     exits,
+    timers,
+    after: (ms: number, fire: () => void) => {
+      timers.push({ ms, fire })
+    },
     raise: (signal: string) => listeners.get(signal)!(),
     on: (signal: string, listener: () => void) => listeners.set(signal, listener),
     exit: (code: number) => {
@@ -27,6 +32,23 @@ describe('watchSignals()', () => {
     source.raise('SIGTERM')
     expect(source.exits).toEqual([143])
     expect(lines).toHaveLength(1)
+  })
+
+  it('ends the process when the piece of work takes longer than 4 seconds, and tells of every signal', () => {
+    const source = fakeProcess()
+    const heard: string[] = []
+    watchSignals(
+      source,
+      () => {},
+      (signal) => heard.push(signal),
+    )
+    source.raise('SIGTERM')
+    expect(source.timers.map(({ ms }) => ms)).toEqual([4000])
+    expect(source.exits).toEqual([])
+    source.timers[0]!.fire()
+    expect(source.exits).toEqual([143])
+    source.raise('SIGINT')
+    expect(heard).toEqual(['SIGTERM', 'SIGINT'])
   })
 
   it('turns 130 into 143 after SIGTERM, and no other code', () => {

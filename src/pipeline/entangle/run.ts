@@ -36,7 +36,8 @@ export async function beginRun(
   const threads = options.threads ?? availableParallelism()
   options.onProgress?.({ stage: 'load', done: 0, total: 1 })
   const windows = await calibrationText(model, { ...settings, ...(options.text ? { text: options.text } : {}) })
-  const pool = new WorkerPool(threads, { modelFolder: model.folder, native: options.native ?? true }, options.signal)
+  const init = { modelFolder: model.folder, native: options.native ?? true }
+  const pool = new WorkerPool(threads, init, { signal: options.signal })
   try {
     const { hidden: d } = model.config
     const rows = windows.ids.length
