@@ -8,6 +8,8 @@ import { FormatError } from '../errors.ts'
  */
 export type RepositoryCache = {
   blob(etag: string): string
+  /** What is locked while a blob is downloaded. Python's huggingface_hub locks other files, in a way that Node cannot. */
+  lock(etag: string): string
   snapshot(commit: string): string
   /** The commit that a revision had when it was last asked for, or the revision itself if it is a commit. */
   commitOf(revision: string): string | undefined
@@ -28,8 +30,10 @@ export function repositoryCache(cacheFolder: string, repository: string): Reposi
   const refOf = (revision: string): string => path.join(folder, 'refs', ...revision.split('/'))
   const snapshot = (commit: string): string => path.join(folder, 'snapshots', commit)
   const blob = (etag: string): string => path.join(folder, 'blobs', etag)
+  const name = path.basename(folder)
   return {
     blob,
+    lock: (etag) => path.join(cacheFolder, '.locks', name, `${etag}.spexpand`),
     snapshot,
     commitOf(revision) {
       if (isCommit(revision)) return revision
@@ -40,7 +44,9 @@ export function repositoryCache(cacheFolder: string, repository: string): Reposi
     remember(revision, commit) {
       if (isCommit(revision) || !isPlainPath(revision)) return
       fs.mkdirSync(path.dirname(refOf(revision)), { recursive: true })
-      fs.writeFileSync(refOf(revision), commit)
+      const fresh = `${refOf(revision)}.${process.pid}.fresh`
+      fs.writeFileSync(fresh, commit)
+      fs.renameSync(fresh, refOf(revision))
     },
     link(commit, name, etag) {
       const place = path.join(snapshot(commit), ...name.split('/'))

@@ -15,6 +15,11 @@ export type FetchOptions = {
   readonly signal?: AbortSignal
   /** Hears the bytes that are there of those wanted. */
   readonly onBytes?: (done: number, total: number) => void
+  /**
+   * Runs a download under a lock file, so that no two processes write to the same `.incomplete` file; what it waited for may
+   * be there then. @default nobody else downloads to this cache
+   */
+  readonly exclusively?: (lock: string, download: () => Promise<void>) => Promise<void>
 }
 
 const CONFIG = 'config.json'
@@ -121,7 +126,7 @@ async function fetchFiles(
   cache: RepositoryCache,
   settings: HubSettings,
   { commit, names }: Listing,
-  { signal, onBytes = () => {} }: FetchOptions,
+  { signal, onBytes = () => {}, exclusively = (_, download) => download() }: FetchOptions,
 ): Promise<void> {
   const urlOf = (name: string): string =>
     `${settings.endpoint}/${id.repository}/resolve/${commit}/${name.split('/').map(encodeURIComponent).join('/')}`
@@ -134,8 +139,11 @@ async function fetchFiles(
   const take = async (file: RemoteFile): Promise<void> => {
     const blob = cache.blob(file.etag)
     const before = done
-    if (!fs.existsSync(blob))
-      await downloadFile(file, blob, settings, { signal, onBytes: (bytes) => onBytes(before + bytes, total()) })
+    const download = async (): Promise<void> => {
+      if (!fs.existsSync(blob))
+        await downloadFile(file, blob, settings, { signal, onBytes: (bytes) => onBytes(before + bytes, total()) })
+    }
+    if (!fs.existsSync(blob)) await exclusively(cache.lock(file.etag), download)
     done += file.bytes
     onBytes(done, total())
     cache.link(commit, file.name, file.etag)

@@ -7,6 +7,7 @@ import { fileSha256 } from '../formats/sha256.ts'
 import { GGUF_CONVERSION, convertGguf } from '../model/gguf-convert.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import { assertRoom } from './disk.ts'
+import { exclusively } from './exclusive.ts'
 import type { Progress } from './types.ts'
 
 export type GgufFolderOptions = {
@@ -26,22 +27,28 @@ export async function ggufFolder(path: string, { onProgress, signal }: GgufFolde
   const bytes = floatBytes(path)
   const cache = join(cacheFolder(process.env), 'gguf', `${fileSha256(path).slice(0, 32)}-${GGUF_CONVERSION}`)
   const folder = join(cache, basename(path).replace(/\.gguf$/i, ''))
-  if (existsSync(join(folder, 'config.json'))) return folder
-  assertRoom(cache, bytes)
-  mkdirSync(cache, { recursive: true })
-  removeRemains(cache)
-  const partial = `${folder}.partial-${process.pid}`
-  try {
-    await convertGguf(path, partial, async (done, total) => {
-      tell(done, total)
-      // Lets signals through, which wait while this process computes.
-      await new Promise((resolve) => setImmediate(resolve))
-      signal?.throwIfAborted()
-    })
-    publish(partial, folder)
-  } finally {
-    rmSync(partial, { recursive: true, force: true })
+  const isThere = (): boolean => existsSync(join(folder, 'config.json'))
+  if (isThere()) return folder
+  const onWait = (note: string): void => onProgress?.({ stage: 'convert', done: 0, total: 1, note })
+  const convert = async (): Promise<void> => {
+    if (isThere()) return
+    assertRoom(cache, bytes)
+    mkdirSync(cache, { recursive: true })
+    removeRemains(cache)
+    const partial = `${folder}.partial`
+    try {
+      await convertGguf(path, partial, async (done, total) => {
+        tell(done, total)
+        // Lets signals through, which wait while this process computes.
+        await new Promise((resolve) => setImmediate(resolve))
+        signal?.throwIfAborted()
+      })
+      publish(partial, folder)
+    } finally {
+      rmSync(partial, { recursive: true, force: true })
+    }
   }
+  await exclusively(`${cache}.lock`, convert, { signal, onWait })
   return folder
 }
 
@@ -58,28 +65,16 @@ function floatBytes(path: string): number {
   return [...file.tensors.values()].reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0)
 }
 
-/** Gives a finished folder its name; another process that was faster has made the same bytes. */
 function publish(partial: string, folder: string): void {
   try {
     renameSync(partial, folder)
   } catch (cause) {
-    if (!existsSync(join(folder, 'config.json')))
-      throw new FormatError(`Cannot write ${folder}: ${(cause as Error).message}`, { cause })
+    throw new FormatError(`Cannot write ${folder}: ${(cause as Error).message}`, { cause })
   }
 }
 
-/** Removes what conversions left that were killed. */
+/** Removes what conversions left that were killed; one that runs would hold the lock. */
 function removeRemains(cache: string): void {
-  for (const name of readdirSync(cache)) {
-    const pid = Number(/\.partial-(\d+)$/.exec(name)?.[1] ?? NaN)
-    if (!Number.isNaN(pid) && !isRunning(pid)) rmSync(join(cache, name), { recursive: true, force: true })
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
+  for (const name of readdirSync(cache))
+    if (/\.partial(-\d+)?$/.test(name)) rmSync(join(cache, name), { recursive: true, force: true })
 }

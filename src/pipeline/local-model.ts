@@ -4,6 +4,7 @@ import { parseHubId } from '../hub/id.ts'
 import { hubSettings } from '../hub/settings.ts'
 import { fetchModel } from '../hub/snapshot.ts'
 import { isGgufPath } from '../model/gguf-convert.ts'
+import { exclusively } from './exclusive.ts'
 import { ggufFolder } from './gguf-folder.ts'
 import type { Progress } from './types.ts'
 
@@ -36,6 +37,11 @@ export async function localModel(name: string, options: LocalModelOptions = {}):
   const found = await fetchModel(id, hubSettings(process.env, offline), {
     ...(revision === undefined ? {} : { revision }),
     ...(signal ? { signal } : {}),
+    exclusively: (lock, download) =>
+      exclusively(lock, download, {
+        signal,
+        onWait: (note) => onProgress?.({ stage: 'download', done: 0, total: 1, note }),
+      }),
     onBytes: (done, total) => onProgress?.({ stage: 'download', done, total }),
   })
   return isGgufPath(found) ? ggufFolder(found, options) : found

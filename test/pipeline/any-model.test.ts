@@ -8,6 +8,7 @@ import { FormatError, NetworkError, UsageError } from '../../src/errors.ts'
 import { compress, evaluate, forwardFile, generate, inspect, localModel, readSafetensors } from '../../src/index.ts'
 import { modelName } from '../../src/model/name.ts'
 import { cacheFolder, ggufFolder } from '../../src/pipeline/gguf-folder.ts'
+import type { Progress } from '../../src/pipeline/types.ts'
 import { writeGgufModel } from '../fixtures/gguf-model.ts'
 import { temporaryFolder } from '../formats/temp.ts'
 import type { FakeHub } from '../hub/server.ts'
@@ -56,6 +57,20 @@ describe('localModel()', () => {
     await expect(localModel('org/tiny', { revision: 'v2' })).rejects.toThrow(NetworkError)
   })
 
+  it('downloads once for two that ask at the same time', async () => {
+    vi.stubEnv('HF_HOME', path.join(folder, 'hf-together'))
+    const before = hub.requests.length
+    const [a, b] = await Promise.all([localModel('org/tiny'), localModel('org/tiny')])
+    vi.stubEnv('HF_HOME', path.join(folder, 'hf'))
+    expect(a).toBe(b)
+    const gets = hub.requests.slice(before).filter(({ line }) => line.startsWith('GET /lfs/model.safetensors'))
+    expect(gets.length).toBe(1)
+    const weights = fs.readFileSync(path.join(demoModelFolder(), 'model.safetensors'))
+    expect(fs.readFileSync(path.join(a!, 'model.safetensors')).equals(weights)).toBe(true)
+    const names = fs.readdirSync(path.join(folder, 'hf-together'), { recursive: true }).map(String)
+    expect(names.filter((name) => /incomplete|fresh|\.spexpand|\.link$/.test(name))).toEqual([])
+  })
+
   it('says what it looked for', async () => {
     await expect(localModel('./nowhere')).rejects.toThrow(FormatError)
     await expect(localModel('./nowhere')).rejects.toThrow(/no such file or folder, and no model of the hub/)
@@ -68,15 +83,28 @@ describe('ggufFolder()', () => {
   it('leaves nothing when it is stopped, and removes what a killed process left', async () => {
     vi.stubEnv('SPEXPAND_CACHE', path.join(folder, 'stopped'))
     const controller = new AbortController()
-    controller.abort()
-    await expect(ggufFolder(LLAMA, { signal: controller.signal })).rejects.toMatchObject({ name: 'AbortError' })
-    const [key] = fs.readdirSync(path.join(folder, 'stopped/gguf'))
+    const { signal } = controller
+    const stop = ggufFolder(LLAMA, { signal, onProgress: ({ done }) => done > 0 && controller.abort() })
+    await expect(stop).rejects.toMatchObject({ name: 'AbortError' })
+    const [key, ...others] = fs.readdirSync(path.join(folder, 'stopped/gguf'))
+    expect(others).toEqual([])
     const cache = path.join(folder, 'stopped/gguf', key!)
     expect(fs.readdirSync(cache)).toEqual([])
     // No process has the largest number that a pid may have.
     fs.mkdirSync(path.join(cache, 'llama-f32.partial-4194304'))
     await ggufFolder(LLAMA)
     expect(fs.readdirSync(cache)).toEqual(['llama-f32'])
+  })
+
+  it('converts once for two that ask at the same time, and tells the second one what it waits for', async () => {
+    vi.stubEnv('SPEXPAND_CACHE', path.join(folder, 'together'))
+    const seen: Progress[][] = [[], []]
+    const found = await Promise.all(seen.map((all) => ggufFolder(LLAMA, { onProgress: (one) => void all.push(one) })))
+    expect(found[0]).toBe(found[1])
+    expect(seen.map((all) => all.some(({ note }) => note?.includes('waiting')))).toEqual([false, true])
+    expect(seen.map((all) => all.some(({ done }) => done > 0))).toEqual([true, false])
+    expect(fs.readdirSync(path.join(folder, 'together/gguf')).length).toBe(1)
+    expect(fs.readdirSync(path.dirname(found[0]!))).toEqual(['llama-f32'])
   })
 
   it('is kept where the variables say', () => {
