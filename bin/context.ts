@@ -4,7 +4,9 @@ import type {
   doctor,
   evaluate,
   exportGenai,
+  exportGguf,
   exportHfDense,
+  exportMixtral,
   forwardFile,
   generate,
   generateAll,
@@ -25,7 +27,9 @@ export type Library = {
   readonly evaluate: typeof evaluate
   readonly inspect: typeof inspect
   readonly exportGenai: typeof exportGenai
+  readonly exportGguf: typeof exportGguf
   readonly exportHfDense: typeof exportHfDense
+  readonly exportMixtral: typeof exportMixtral
   readonly forwardFile: typeof forwardFile
   readonly doctor: typeof doctor
   readonly generate: typeof generate

@@ -29,6 +29,7 @@ export type CompressionFlags = ModelFlags & {
   readonly values?: ValueType
   readonly groupSize?: number
   readonly router?: 'shared' | 'split'
+  readonly routerBias?: boolean
   readonly tokens?: number
   readonly sequenceLength?: number
   readonly seed?: number
@@ -60,6 +61,7 @@ export function addCompressionOptions(command: Command): Command {
     'shared: one router per FF layer; split: the down projection has its own (default: shared)',
     choice('--router', ['shared', 'split'] as const),
   )
+  command.option('--no-router-bias', 'routers without a bias, as export --to mixtral and --to gguf need them')
   command.option(
     '--experts-profile <file>',
     'experts, and sparsity, by layer instead of --experts (plan --from-report writes one)',

@@ -80,7 +80,7 @@ export async function pca(moments: Moments, blas: Blas, options: PcaOptions): Pr
 }
 
 /** S = (Σ xxᵀ − n δδᵀ) / (n − 1) with δ the mean of the shifted rows; the upper triangle is mirrored. */
-function covariance(moments: Moments): { S: Float32Array; mean: Float64Array; totalVariance: number } {
+export function covariance(moments: Moments): { S: Float32Array; mean: Float64Array; totalVariance: number } {
   const { count, dim, shift, sum, cross } = moments
   const S = new Float32Array(dim * dim)
   const divisor = Math.max(1, count - 1)

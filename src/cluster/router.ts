@@ -2,12 +2,13 @@ import { FormatError, ShapeError, UsageError } from '../errors.ts'
 import type { Blas } from '../tensor/blas.ts'
 import type { Mat } from '../tensor/mat.ts'
 import { assertShape, matOf, zeros } from '../tensor/mat.ts'
+import { carryBias, constantDirection } from './constant.ts'
 import { kmeans } from './kmeans.ts'
 import type { RowSource } from './moments.ts'
 import type { Passes } from './passes.ts'
 import { passesHere } from './passes.ts'
 import type { Pca } from './pca.ts'
-import { componentCount, pca } from './pca.ts'
+import { componentCount, covariance, pca } from './pca.ts'
 import { createSpace } from './points.ts'
 
 /** The expert of a token x is argmax_c (weight x + bias)_c; ties go to the lowest index. */
@@ -26,6 +27,11 @@ export type FitRouterOptions = RowSource & {
   readonly blas: Blas
   /** @default 0 */
   readonly seed?: number
+  /**
+   * false: scores without a bias, which the inputs carry instead, along the direction in which they are nearly constant.
+   * @default true
+   */
+  readonly bias?: boolean
   /** Name in error messages, e.g. 'layer 3'. @default 'the inputs' */
   readonly name?: string
   /** Who passes over the rows. @default this thread, with `blas` */
@@ -45,6 +51,8 @@ export type RouterFit = {
   /** Iterations of k-means over all rows, and whether they ended by themselves. */
   readonly iterations: number
   readonly converged: boolean
+  /** How nearly constant the direction that carries the biases is, 1: as good as a bias; only without one. */
+  readonly constancy?: number
   /** Times that an empty cluster restarted from the farthest points. */
   readonly reseeded: number
 }
@@ -57,7 +65,7 @@ export type RouterFit = {
  * NaN or Inf.
  */
 export async function fitRouter(options: FitRouterOptions): Promise<RouterFit> {
-  const { rows, dim, experts, blas, seed = 0, name = 'the inputs' } = options
+  const { rows, dim, experts, blas, seed = 0, bias = true, name = 'the inputs' } = options
   if (!Number.isInteger(experts) || experts < 1 || experts > MAX_EXPERTS)
     throw new UsageError(
       `Cannot cluster ${name} into ${experts} experts: wanted a whole number from 1 to ${MAX_EXPERTS}`,
@@ -68,11 +76,14 @@ export async function fitRouter(options: FitRouterOptions): Promise<RouterFit> {
     )
   if (experts === 1) return oneExpert(options)
   const passes = options.passes ?? passesHere(options, blas)
-  const basis = await pca(await passes.moments(), blas, { components: componentCount(dim, rows), seed })
+  const moments = await passes.moments()
+  const basis = await pca(moments, blas, { components: componentCount(dim, rows), seed })
   const space = createSpace(rows, basis.P.rows, experts)
   await passes.project(basis, space.points)
   const result = kmeans(space, { seed })
-  const router = foldRouter(basis.P, basis.mean, matOf(experts, basis.P.rows, result.centroids))
+  const folded = foldRouter(basis.P, basis.mean, matOf(experts, basis.P.rows, result.centroids))
+  const constant = bias ? undefined : constantDirection(covariance(moments).S, basis.mean)
+  const router = constant ? carryBias(folded, constant) : folded
   const labels = await passes.route(router)
   const counts = new Int32Array(experts)
   for (const label of labels) counts[label]++
@@ -86,6 +97,7 @@ export async function fitRouter(options: FitRouterOptions): Promise<RouterFit> {
     iterations: result.iterations,
     converged: result.converged && basis.converged,
     reseeded: result.reseeded,
+    ...(constant ? { constancy: constant.constancy } : {}),
   }
 }
 

@@ -65,6 +65,47 @@ export function wordsOf(name: string | undefined, path: string): Words {
   )
 }
 
+/**
+ * The name for what cuts text in a tokenizer.json, to be written into a file: wordsOf() read backwards. Undefined where no
+ * known name does the same.
+ */
+export function wordsName(preTokenizer: unknown, ignoreMerges: boolean): string | undefined {
+  const steps = stepsOf(preTokenizer)
+  return KINDS.find(
+    ({ words }) => words.ignoreMerges === ignoreMerges && stepsOf(words.preTokenizer).join('\n') === steps.join('\n'),
+  )?.names[0]
+}
+
+/** What a pre-tokenizer does, step by step, without the ways of writing the same. */
+function stepsOf(part: unknown): string[] {
+  const { type, ...rest } = (part ?? {}) as Record<string, unknown>
+  switch (type) {
+    case 'Sequence':
+      return (rest['pretokenizers'] as unknown[]).flatMap(stepsOf)
+    case 'Digits':
+      return rest['individual_digits'] === true ? ['digits'] : ['runs of digits']
+    case 'ByteLevel':
+      // A space in front of a text would be another function; older files leave use_regex out, which is true.
+      return [...(rest['add_prefix_space'] === true ? ['space'] : []), rest['use_regex'] === false ? 'bytes' : 'gpt2']
+    case 'Split':
+      return [splitStep(rest)]
+    default:
+      return [JSON.stringify(part)]
+  }
+}
+
+/** Matches alone, or what is between matches removed, are the same where every character is part of a match. */
+function splitStep({ pattern, behavior, invert }: Record<string, unknown>): string {
+  const regex = (pattern as { Regex?: unknown } | undefined)?.Regex
+  const keepsMatches = (behavior === 'Isolated' && !invert) || (behavior === 'Removed' && invert === true)
+  if (typeof regex !== 'string' || !keepsMatches) return JSON.stringify({ pattern, behavior, invert })
+  const spelled = regex
+    .replaceAll("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", `(?:${CONTRACTIONS})?`)
+    .replaceAll("(?i:'s|'t|'re|'ve|'m|'ll|'d)|", `${CONTRACTIONS}|`)
+    .replaceAll(`(?:${CONTRACTIONS})|`, `${CONTRACTIONS}|`)
+  return `split ${spelled}`
+}
+
 function plain(preTokenizer: Part): Words {
   return { preTokenizer, ignoreMerges: false, addBos: false }
 }

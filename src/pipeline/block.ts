@@ -227,6 +227,7 @@ function fitStore(run: Run, store: RowStore, experts: number, stream: number): P
     chunk: chunkReader(store),
     experts,
     seed: run.options.seed + 1_000_003 * stream,
+    bias: run.options.routerBias,
     blas: run.blas,
     passes: passesOf(store, run.runner),
   })

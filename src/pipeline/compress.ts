@@ -213,6 +213,7 @@ function manifestOptions(options: Resolved, windows: Windows): Record<string, st
     values: options.values.type,
     ...('groupSize' in options.values ? { groupSize: options.values.groupSize } : {}),
     router: options.router,
+    ...(options.routerBias ? {} : { routerBias: false }),
     tokens: windows.ids.length,
     sequenceLength: options.sequenceLength,
     damping: options.damping,

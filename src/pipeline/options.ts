@@ -21,6 +21,7 @@ type ResolvedKey =
   | 'model'
   | 'experts'
   | 'router'
+  | 'routerBias'
   | 'tokens'
   | 'sequenceLength'
   | 'damping'
@@ -70,6 +71,7 @@ export function resolveOptions(options: Omit<CompressOptions, 'out'>): Resolved 
     values,
     experts: method === 'sparse-expansion' ? whole('experts', options.experts ?? 16, 1, MAX_EXPERTS) : 1,
     router: options.router ?? 'shared',
+    routerBias: options.routerBias ?? true,
     tokens,
     sequenceLength,
     damping,

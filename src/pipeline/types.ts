@@ -70,6 +70,8 @@ export type CompressOptions = {
   readonly groupSize?: number
   /** 'shared': one router per FF layer; 'split': down has its own, on the intermediates. @default 'shared' */
   readonly router?: 'shared' | 'split'
+  /** false: routers whose scores have no bias, which Mixtral and GGUF files cannot store. @default true */
+  readonly routerBias?: boolean
   /** Calibration tokens. @default 131072 */
   readonly tokens?: number
   /** Tokens of one calibration window. @default 256 */

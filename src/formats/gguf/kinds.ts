@@ -6,13 +6,28 @@ import { decodeQ40, decodeQ41, decodeQ50, decodeQ51, decodeQ80 } from './legacy-
 
 /** How a kind of tensor is stored: `elements` numbers of a row in `bytes` bytes, one block after another. */
 export type Kind = {
-  readonly name: string
+  readonly name: KindName
   readonly elements: number
   readonly bytes: number
   /** Float kinds keep their type when they are converted; the others become float32, which holds them exactly. */
   readonly float?: 'F32' | 'F16' | 'BF16'
   readonly decode: BlockDecoder
 }
+
+export type KindName =
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'Q4_0'
+  | 'Q4_1'
+  | 'Q5_0'
+  | 'Q5_1'
+  | 'Q8_0'
+  | 'Q2_K'
+  | 'Q3_K'
+  | 'Q4_K'
+  | 'Q5_K'
+  | 'Q6_K'
 
 /** Kinds by their number in the file (ggml.h, enum ggml_type). */
 const KINDS: ReadonlyMap<number, Kind> = new Map<number, Kind>([
@@ -52,6 +67,12 @@ const FOREIGN: Readonly<Record<number, string>> = {
   34: 'TQ1_0',
   35: 'TQ2_0',
   39: 'MXFP4',
+}
+
+/** A kind and its number, for files that are written. */
+export function kindNamed(name: KindName): Kind & { readonly id: number } {
+  for (const [id, kind] of KINDS) if (kind.name === name) return { id, ...kind }
+  throw new RangeError(`There is no kind of tensor "${name}"`)
 }
 
 /** The kind with that number. Throws UnsupportedError naming file, tensor and the kinds that are read. */
