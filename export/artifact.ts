@@ -14,6 +14,7 @@ import { elementCount } from '../src/tensor/dtype.ts'
 import type { BlockTensors } from './block-tensors.ts'
 import { ffMatrices, openBlocks } from './block-tensors.ts'
 import { fileMetadata, productMetadata, routerMetadata } from './annotations.ts'
+import { dampingSummary } from './damping.ts'
 import { fileEntry } from './file-entry.ts'
 import type { StockBody } from './functions.ts'
 import type { Manifest, OptionValue, Source } from './manifest.ts'
@@ -88,6 +89,7 @@ export function writeArtifact(options: ArtifactOptions): Manifest {
     rmSync(join(out, MANIFEST), { force: true })
     const names = writeShards(out, plan)
     writeFileWhole(join(out, 'model.onnx'), encodeModel(artifactGraph({ ...options, values }, blocks, plan, metadata)))
+    const damping = dampingSummary(options.blocks)
     const manifest: Manifest = {
       formatVersion: FORMAT_VERSION,
       tool: { name: 'spexpand', version: options.toolVersion },
@@ -95,6 +97,7 @@ export function writeArtifact(options: ArtifactOptions): Manifest {
       options: options.options,
       mixture,
       blocks: options.blocks,
+      ...(damping ? { damping } : {}),
       fallbacks: options.fallbacks,
       files: [...names, 'model.onnx', ...copySourceFiles(model.folder, out)].sort().map((name) => fileEntry(out, name)),
     }

@@ -1,7 +1,7 @@
 import type { LayerProfile } from '../src/mixture/profile.ts'
 import type { ValueType } from '../src/mixture/values.ts'
 import { textSha256 } from '../src/formats/sha256.ts'
-import type { BlockStats, Fallback } from '../src/pipeline/types.ts'
+import type { BlockStats, DampingSummary, Fallback } from '../src/pipeline/types.ts'
 import type { FileEntry } from './file-entry.ts'
 import type { StockBody } from './functions.ts'
 
@@ -40,6 +40,7 @@ export type Manifest = {
     readonly stockBody: StockBody
   }
   readonly blocks: readonly BlockStats[]
+  readonly damping?: DampingSummary
   readonly fallbacks: readonly Fallback[]
   /** Every other file of the artifact, by name. */
   readonly files: readonly FileEntry[]

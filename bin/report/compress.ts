@@ -2,6 +2,7 @@ import type { BlockStats, CompressOptions, CompressResult, EvaluateResult, Matri
 import { bytes, count, digits, duration, percent, times } from '../format.ts'
 import type { Column } from '../table.ts'
 import { table } from '../table.ts'
+import { dampingLine } from './damping.ts'
 import { qualityTable } from './evaluate.ts'
 
 const SHORT: Readonly<Record<MatrixStats['matrix'], string>> = { gate_proj: 'gate', up_proj: 'up', down_proj: 'down' }
@@ -19,6 +20,7 @@ export function compressReport(
     sizes(result, options),
     quality ? qualitySection(quality) : `Quality: not measured, because ${skipped ?? 'it was not asked for'}`,
     fallbackSection(result),
+    ...(result.damping ? [dampingLine(result.damping)] : []),
     timeSection(result, quality),
     memorySection(result),
     nextSteps(result.out, options.model, quality !== undefined),

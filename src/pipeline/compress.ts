@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { writeArtifact } from '../../export/artifact.ts'
+import { assertFiniteWeights } from '../model/finite.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { openModel } from '../model/open.ts'
 import { createBlas } from '../runtime/blas.ts'
@@ -22,7 +23,7 @@ import { layerOptions, profileDigest, profileOf, withProfile } from './profile.t
 import { RowStore } from './rowstore.ts'
 import type { Fingerprint } from './state.ts'
 import { RunState } from './state.ts'
-import { stopwatch } from './stopwatch.ts'
+import { processorMs, stopwatch } from './stopwatch.ts'
 import { calibrationText } from './text.ts'
 import type { BlockStats, CompressOptions, CompressResult, Fallback } from './types.ts'
 import type { Windows } from '../../calibration/windows.ts'
@@ -34,7 +35,7 @@ import type { Windows } from '../../calibration/windows.ts'
  */
 export async function compress(options: CompressOptions): Promise<CompressResult> {
   const watch = stopwatch()
-  const cpuBefore = cpuMs()
+  const cpuBefore = processorMs()
   const plain = resolveOptions(options)
   const model = openModel(plain.model)
   let state: RunState | undefined
@@ -45,13 +46,14 @@ export async function compress(options: CompressOptions): Promise<CompressResult
     const windows = await calibrationText(model, resolved)
     watch.lap('load')
     const source = sourceHash(model)
+    assertFiniteWeights(model.weights)
     state = RunState.begin(options.out, model, resolved.values, fingerprint(resolved, windows, source))
     assertRoom(options.out, sizes.diskBytes)
     const { blocks, resumedBlocks, retries } = await runBlocks(model, resolved, memory, windows, state, watch.lap)
     resolved.onProgress?.({ stage: 'export', done: 0, total: 1 })
     const stats = blocks.map((block) => block.stats)
     const fallbacks = blocks.flatMap((block) => block.fallbacks)
-    writeArtifact({
+    const { damping } = writeArtifact({
       model,
       out: options.out,
       blockFiles: blocks.map((_, layer) => state!.blockFile(layer)),
@@ -71,6 +73,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       out: options.out,
       blocks: stats,
       fallbacks,
+      ...(damping ? { damping } : {}),
       retries,
       ...sizes.ff,
       sparsity: meanSparsity(stats),
@@ -78,7 +81,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       products: productsOf(resolved),
       memory,
       peakBytes: process.resourceUsage().maxRSS * 1024,
-      cpuMs: cpuMs() - cpuBefore,
+      cpuMs: processorMs() - cpuBefore,
       wallMs: watch.totalMs(),
       stageMs: watch.stages(),
     }
@@ -185,12 +188,6 @@ function spooler(folder: string, { spooled }: MemoryPlan): (name: string) => str
   if (!spooled) return () => undefined
   mkdirSync(folder, { recursive: true })
   return (name) => join(folder, name)
-}
-
-/** Processor time of this process and its threads so far, ms. */
-function cpuMs(): number {
-  const { user, system } = process.cpuUsage()
-  return (user + system) / 1000
 }
 
 /** Two runs with equal fingerprints give the same bytes. Threads, memory and progress are not part of it. */

@@ -1,5 +1,6 @@
 import type { Engine } from './engine.ts'
 import { floats, matrix, prunedDown, prunedFfn, prunedIntermediates } from './ffn.ts'
+import { assertFiniteRows } from './finite.ts'
 import type { AttentionJob, DenseFfnJob, EmbedJob, IntermediateJob, PropagateDownJob, PropagateJob } from './jobs.ts'
 import type { RowStoreRef } from './rowstore.ts'
 import { RowStore } from './rowstore.ts'
@@ -32,6 +33,9 @@ export async function attention(engine: Engine, job: AttentionJob, written: Writ
   const { residual, ffn_in } = await session.run({
     hidden: { type: 'float32', dims: [job.windows, job.sequenceLength, d], data: input },
   })
+  const at = { layer: job.layer, firstRow: job.firstRow }
+  assertFiniteRows(floats(residual), d, { ...at, what: 'hidden states' })
+  assertFiniteRows(floats(ffn_in), d, { ...at, what: 'FF inputs' })
   withStores([job.hidden, job.ffnIn], ([hidden, ffnIn]) =>
     written.write(rows, () => {
       hidden!.write(job.firstRow, floats(residual))

@@ -4,6 +4,7 @@ import { packExpert, packOnGrid } from '../mixture/expert.ts'
 import { gridOf } from '../mixture/values.ts'
 import type { MaskOutcome } from '../prune/baselines.ts'
 import { magnitude, wanda } from '../prune/baselines.ts'
+import { assertFinite } from '../prune/finite.ts'
 import { roundToGrid } from '../prune/grid.ts'
 import { outputNorm, reconstructionLoss, undampedLoss } from '../prune/loss.ts'
 import type { Engine } from './engine.ts'
@@ -106,6 +107,7 @@ async function sparsegptOf(
 
 /** Wanda or magnitude: a mask, the kept weights as they are or rounded to the nearest of the grid. */
 function maskOf(engine: Engine, job: SolveJob, H: Float32Array, inputs: number, name: string): PruneOne {
+  assertFinite(H, inputs, `H of ${name}`)
   const dead = deadInputs(H, inputs)
   const grid = gridOf(job.values)
   return async (W, outputs) => {

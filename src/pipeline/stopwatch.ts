@@ -20,3 +20,9 @@ export function stopwatch(): Stopwatch {
     stages: () => ({ ...stages }),
   }
 }
+
+/** Processor time of this process and its threads so far, ms. */
+export function processorMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}

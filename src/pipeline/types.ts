@@ -1,5 +1,5 @@
 import type { GriffinEvaluation } from './predict/griffin-evaluate.ts'
-import type { GriffinOption } from './predict/griffin-option.ts'
+import type { GriffinOption, GriffinOverrides } from './predict/griffin-option.ts'
 import type { ExpertsProfile } from '../mixture/profile.ts'
 import type { Provider } from '../runtime/session.ts'
 import type { MemoryPlan } from './memory.ts'
@@ -137,6 +137,18 @@ export type BlockStats = {
   readonly matrices: readonly MatrixStats[]
 }
 
+/** The damping ladder over all experts of all matrices; methods without factorisations have none. */
+export type DampingSummary = {
+  /** Experts of matrices that were factored, and those whose first damping did not hold. */
+  readonly experts: number
+  readonly raised: number
+  /** Factorisations that failed. */
+  readonly failed: number
+  /** The least and the largest damping that held, as fractions of mean(diag H). */
+  readonly least: number
+  readonly most: number
+}
+
 /** Whatever did not go the plain way; reaches the manifest and the screen. */
 export type Fallback = { readonly where: string; readonly what: string; readonly because: string }
 
@@ -144,6 +156,7 @@ export type CompressResult = {
   readonly out: string
   readonly blocks: readonly BlockStats[]
   readonly fallbacks: readonly Fallback[]
+  readonly damping?: DampingSummary
   /** Bytes of the FF weights: dense as stored in the source, and in the artifact (all experts). */
   readonly ffBytesDense: number
   readonly ffBytesStored: number
@@ -192,9 +205,14 @@ export type PlanResult = {
   readonly freeDiskBytes: number
   /** How the run would keep to its memory, and the peak resident memory expected of it. */
   readonly memory: MemoryPlan
-  /** Seconds, from a probe of this machine; absent when the probe was skipped. */
+  /**
+   * Time on the clock with nothing else on the machine, and of all processors together, from a probe of this machine;
+   * absent when the probe was skipped.
+   */
   readonly seconds?: number
-  readonly probe?: { readonly gflops: number; readonly threads: number }
+  readonly cpuSeconds?: number
+  /** Rate of one thread in 10⁹ operations a second, by what the run would use. */
+  readonly probe?: { readonly gflops: number; readonly products: CompressResult['products'] }
   readonly tokensPerExpert: number
   /** Experts and sparsity by layer, from --experts-profile or proposed from a report. */
   readonly profile?: ExpertsProfile
@@ -203,7 +221,7 @@ export type PlanResult = {
   readonly warnings: readonly string[]
 }
 
-export type EvaluateOptions = {
+export type EvaluateOptions = GriffinOverrides & {
   /** Artifact folder, or a dense model folder. */
   readonly model: string
   readonly text?: TextSource

@@ -1,8 +1,9 @@
-import { ShapeError, SolverError } from '../errors.ts'
+import { ShapeError } from '../errors.ts'
 import { GramAccumulator } from '../linalg/gram.ts'
 import type { Blas } from '../tensor/blas.ts'
 import type { Mat } from '../tensor/mat.ts'
 import { magnitude, wanda } from './baselines.ts'
+import { assertFinite } from './finite.ts'
 import type { Grid } from './grid.ts'
 import { roundToGrid } from './grid.ts'
 import type { HalfType } from './halves.ts'
@@ -116,7 +117,7 @@ async function sparsegpt(options: PruneMatrixOptions, H: Float32Array): Promise<
 
 /** Wanda or magnitude: rounding is to the nearest, each weight by itself. */
 function baseline({ W, X, pattern, method, name = 'W' }: PruneMatrixOptions, H: Float32Array): Method {
-  assertFinite(H, `XᵀX of ${name}`)
+  assertFinite(H, W.cols, `XᵀX of ${name}`)
   const masked =
     method === 'wanda'
       ? wanda(W.data, W.rows, inputNorms(H, X.rows), pattern)
@@ -150,9 +151,4 @@ function dampedHessian(H: Float32Array, inputs: number, { shift, deadInputs }: F
 function inputNorms(H: Float32Array, tokens: number): Float32Array {
   const inputs = Math.sqrt(H.length)
   return Float32Array.from({ length: inputs }, (_, j) => Math.sqrt((H[j * inputs + j]! * tokens) / 2))
-}
-
-function assertFinite(A: Float32Array, name: string): void {
-  const bad = A.findIndex((a) => !Number.isFinite(a))
-  if (bad >= 0) throw new SolverError(`Cannot prune: ${A[bad]} in ${name}, expected finite numbers`)
 }

@@ -1,6 +1,7 @@
 import { ShapeError, SolverError, UsageError } from '../errors.ts'
 import type { Blas } from '../tensor/blas.ts'
 import { Factorizer } from './factor.ts'
+import { assertFinite } from './finite.ts'
 import type { Grid } from './grid.ts'
 import { checkGrid } from './grid.ts'
 import { fullMask } from './mask.ts'
@@ -130,7 +131,10 @@ async function sweep(
   if (space.grid?.groupSize === 0) chooseRowScales(space, space.grid)
   for (const group of groups) loss += await sweepGroup(space, group, blas, pattern)
   for (let pass = 0; pass < refine; pass++) loss += await refineWeights(space, blas, hessian, W)
-  if (!Number.isFinite(loss)) throw new SolverError(`Cannot prune ${name}: its weights left the range of f32`)
+  if (!Number.isFinite(loss))
+    throw new SolverError(
+      `Cannot prune ${name}: its weights left the range of f32: they or the inputs of the layer are too large or too small`,
+    )
   const scales = space.grid ? { scales: storeScales(space, space.grid, name) } : {}
   return { weights: storeWeights(space, W, deadInputs), ...packMask(space), ...scales, loss }
 }
@@ -181,13 +185,4 @@ function liveDiagonal(H: Float32Array, inputs: number): { diagonal: Float64Array
 function keepAll(W: Float32Array, outputs: number, inputs: number, name: string): PruneOutcome {
   assertFinite(W, inputs, name)
   return { weights: W.slice(), mask: fullMask(outputs, inputs), zeros: 0, loss: 0 }
-}
-
-/** Throws SolverError naming the first entry of A (rows, cols) that is not finite. */
-function assertFinite(A: Float32Array, cols: number, name: string): void {
-  const at = A.findIndex((a) => !Number.isFinite(a))
-  if (at >= 0)
-    throw new SolverError(
-      `Cannot prune with ${A[at]} in ${name}, row ${Math.floor(at / cols)}, column ${at % cols}: expected finite numbers`,
-    )
 }

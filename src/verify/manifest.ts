@@ -58,6 +58,7 @@ const manifestSchema = z.object({
       matrices: z.array(matrixStats),
     }),
   ),
+  damping: z.object({ experts: count, raised: count, failed: count, least: positive, most: positive }).exactOptional(),
   /** What predict measured; whoever uses a section checks it. */
   griffin: z.record(z.string(), z.unknown()).optional(),
   hire: z.record(z.string(), z.unknown()).optional(),
