@@ -181,9 +181,11 @@ function shardsOf(index: string): string[] {
   } catch (cause) {
     throw new NetworkError(`Cannot read ${index}: it is not JSON`, { cause })
   }
-  const shards = [...new Set(Object.values((map ?? {}) as Record<string, unknown>))].map(String).sort()
+  const names = [...new Set(Object.values((map ?? {}) as Record<string, unknown>))]
+  const shards = names.filter((name) => typeof name === 'string').sort()
+  if (shards.length < names.length || shards.length === 0)
+    throw new NetworkError(`Cannot read ${index}: its weight_map names ${names.length === 0 ? 'no file' : 'no text'}`)
   const bad = shards.find((name) => !isPlainPath(name))
-  if (bad !== undefined || shards.length === 0)
-    throw new NetworkError(`Cannot read ${index}: its weight_map names ${bad === undefined ? 'no file' : `"${bad}"`}`)
+  if (bad !== undefined) throw new NetworkError(`Cannot read ${index}: its weight_map names "${bad.slice(0, 200)}"`)
   return shards
 }

@@ -3,11 +3,11 @@ import { FormatError } from '../errors.ts'
 /** The largest templates published have some 20 kB. */
 export const MAX_TEMPLATE_CHARS = 1_000_000
 /** Templates take milliseconds; what is not done by then never ends. */
-export const MAX_RENDER_MS = 2000
+export const MAX_RENDER_MS = 1000
 /** Items of a list that range() makes; templates count messages with it. */
 export const MAX_RANGE = 100_000
 /** Nodes evaluated: a conversation of 1000 turns takes some 100,000. */
-const MAX_STEPS = 2_000_000
+const MAX_STEPS = 1_000_000
 /** Characters of one string: documents come in pieces of a few MB. */
 const MAX_STRING = 1 << 26
 /** Items of one list. */

@@ -223,6 +223,8 @@ function chatTemplate(scratch: string): Target {
   ]
   return {
     name: 'chat template',
+    // Some templates are slow enough to be stopped.
+    share: 0.25,
     seeds: styles.map(({ template }) => ({ bytes: Buffer.from(template) })),
     words: TEMPLATE_WORDS,
     read(bytes) {
