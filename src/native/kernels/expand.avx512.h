@@ -26,7 +26,7 @@ static inline __m512i pairHalves(__m512i halves) {
 enum class Source {
   bytes,     // the tensor, int8
   lastBytes, // its end: only values that are there are read
-  nibbles,   // a row unpacked by unpackNibbles, 8 added
+  nibbles,   // what unpackNibbles made of int4
 };
 
 /** 64 weights and their offset; pruned ones are the offset alone. */
@@ -36,24 +36,27 @@ static inline __m512i expandBytes(const int8_t* values, uint64_t kept) {
                        ? _mm512_maskz_loadu_epi8(lowBits64(__builtin_popcountll(kept)), values)
                        : _mm512_loadu_si512(values);
   asm("" : "+v"(packed));  // not into the slow memory form of vpexpandb
-  if (source == Source::nibbles) return _mm512_mask_expand_epi8(_mm512_set1_epi8(8), kept, packed);
-  return _mm512_xor_si512(_mm512_maskz_expand_epi8(kept, packed), _mm512_set1_epi8(-128));
+  const __m512i weights = _mm512_maskz_expand_epi8(kept, packed);
+  if (source != Source::nibbles) return _mm512_xor_si512(weights, _mm512_set1_epi8(-128));
+  // (weights & 15) ^ 8: adding 8 to a nibble in two's complement turns its top bit.
+  return _mm512_ternarylogic_epi32(weights, _mm512_set1_epi8(15), _mm512_set1_epi8(8), 0x6a);
 }
 
-/** `count` elements from `first` on as bytes with 8 added, at out[first & 1]. Writes up to 128 bytes more. */
+/**
+ * `count` elements from `first` on into the lower halves of bytes, at out[first & 1]; the upper halves mean nothing. Writes
+ * up to 128 bytes more. With `asks` memory is asked for ahead; without, by whoever reads `out`, more evenly.
+ */
+template <bool asks = true>
 static inline void unpackNibbles(const uint8_t* packed, long packedBytes, long first, long count, int8_t* out) {
-  const __m512i nibble = _mm512_set1_epi8(15);
-  const __m512i eight = _mm512_set1_epi8(8);
   const auto unpack = [&](__m256i bytes, int8_t* to) {
     const __m512i words = _mm512_cvtepu8_epi16(bytes);
-    // Adding 8 to a nibble in two's complement turns its top bit.
-    const __m512i pairs = _mm512_or_si512(words, _mm512_slli_epi16(words, 4));
-    _mm512_storeu_si512(to, _mm512_and_si512(_mm512_xor_si512(pairs, eight), nibble));
+    _mm512_storeu_si512(to, _mm512_or_si512(words, _mm512_slli_epi16(words, 4)));
   };
   const long end = (first + count + 1) / 2;
+  const long whole = end < packedBytes - 31 ? end : packedBytes - 31;  // 32 can be read before that
   long at = first / 2;
-  for (; at < end && at + 32 <= packedBytes; at += 32, out += 64) {
-    prefetchAhead(packed + at);
+  for (; at < whole; at += 32, out += 64) {
+    if (asks) prefetchAhead(packed + at);
     unpack(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(packed + at)), out);
   }
   if (at < end) unpack(_mm256_maskz_loadu_epi8(static_cast<__mmask32>(lowBits64(packedBytes - at)), packed + at), out);

@@ -42,58 +42,6 @@ static inline void prefetchAhead(const void* at) {
   _mm_prefetch(static_cast<const char*>(at) + kAhead, _MM_HINT_T0);
 }
 
-/** The sums of 16 vectors: element i of the result is the sum over vector i, always added in the same order. */
-static inline __m512 sumEach(const __m512* rows) {
-  __m512 a[16];
-  for (int i = 0; i < 8; i++) {
-    // Halves of rows i and i + 8 beside each other.
-    const __m512 low = _mm512_shuffle_f32x4(rows[i], rows[i + 8], 0x44);
-    const __m512 high = _mm512_shuffle_f32x4(rows[i], rows[i + 8], 0xee);
-    a[i] = _mm512_add_ps(low, high);
-  }
-  __m512 b[4];
-  for (int i = 0; i < 4; i++) {
-    const __m512 even = _mm512_shuffle_f32x4(a[i], a[i + 4], 0x88);
-    const __m512 odd = _mm512_shuffle_f32x4(a[i], a[i + 4], 0xdd);
-    b[i] = _mm512_add_ps(even, odd);
-  }
-  // Lanes of b[i] now hold rows i, i + 8, i + 4, i + 12: four numbers each.
-  const __m512 c0 = _mm512_add_ps(_mm512_unpacklo_ps(b[0], b[1]), _mm512_unpackhi_ps(b[0], b[1]));
-  const __m512 c1 = _mm512_add_ps(_mm512_unpacklo_ps(b[2], b[3]), _mm512_unpackhi_ps(b[2], b[3]));
-  const __m512 d = _mm512_add_ps(_mm512_shuffle_ps(c0, c1, 0x44), _mm512_shuffle_ps(c0, c1, 0xee));
-  return _mm512_shuffle_f32x4(d, d, 0xd8);
-}
-
-/** Collects one vector per row and token and adds up 16 rows at a time: a sum alone costs as much as four chunks. */
-template <int tokens>
-class RowSums {
- public:
-  explicit RowSums(const RowsTask& task) : task_(task) {}
-
-  void add(long row, const __m512* sums) {
-    for (int t = 0; t < tokens; t++) pending_[t][row & 15] = sums[t];
-    if ((row & 15) == 15) write(row - 15, 16);
-    count_ = row + 1;
-  }
-
-  void flush() {
-    if (count_ & 15) write(count_ & ~15L, count_ & 15);
-  }
-
- private:
-  void write(long first, long count) {
-    for (int t = 0; t < tokens; t++) {
-      for (long i = count; i < 16; i++) pending_[t][i] = _mm512_setzero_ps();
-      float* y = task_.y + tokenAt(task_, t) * task_.yStride + task_.column + first;
-      _mm512_mask_storeu_ps(y, static_cast<__mmask16>(lowBits32(static_cast<int>(count))), sumEach(pending_[t]));
-    }
-  }
-
-  const RowsTask& task_;
-  __m512 pending_[tokens][16];
-  long count_ = 0;
-};
-
 void halfRows(const RowsTask& task);
 void integerRows(const RowsTask& task);
 void roundInputs(const Rounding& rounding, const float* x, int8_t* rounded, float* scales, int32_t* corrections);

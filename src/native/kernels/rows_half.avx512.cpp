@@ -1,6 +1,7 @@
 // f16 and bf16 values on AVX-512: vpexpandw lays the kept values of 32 inputs in their places.
 
 #include "kernels/expand.avx512.h"
+#include "kernels/sums.avx512.h"
 
 namespace spexpand::avx512 {
 
@@ -27,49 +28,61 @@ inline void widen(__m512i halves, __m512& a, __m512& b) {
   else widenF16(halves, a, b);
 }
 
+/** 64 inputs, whose mask bits are `kept`. */
 template <bool isBf16, bool isLast, int tokens>
-inline void row(const Stack& stack, const uint8_t* mask, const uint16_t* values, const float* const* x, __m512* sums) {
-  __m512 sum[tokens][2];
-  for (int t = 0; t < tokens; t++) sum[t][0] = sum[t][1] = _mm512_setzero_ps();
-  const long chunks = (stack.inputs + 63) / 64;
-  const long whole = stack.maskBytes / 8;
-  for (long c = 0; c < chunks; c++) {
-    const uint64_t kept = c < whole ? load64(mask + c * 8) : loadRest(mask + c * 8, stack.maskBytes - c * 8);
-    const auto first = static_cast<uint32_t>(kept);
-    const auto second = static_cast<uint32_t>(kept >> 32);
-    __m512 w[4];
-    widen<isBf16>(expandWords<isLast>(values, first), w[0], w[1]);
-    widen<isBf16>(expandWords<isLast>(values + __builtin_popcount(first), second), w[2], w[3]);
-    values += __builtin_popcountll(kept);
-    prefetchAhead(values);
-    if ((c & 7) == 0) prefetchAhead(mask + c * 8);
-    for (int t = 0; t < tokens; t++) {
-      const float* inputs = x[t] + c * 64;
-      sum[t][0] = _mm512_fmadd_ps(w[0], _mm512_load_ps(inputs), sum[t][0]);
-      sum[t][1] = _mm512_fmadd_ps(w[1], _mm512_load_ps(inputs + 16), sum[t][1]);
-      sum[t][0] = _mm512_fmadd_ps(w[2], _mm512_load_ps(inputs + 32), sum[t][0]);
-      sum[t][1] = _mm512_fmadd_ps(w[3], _mm512_load_ps(inputs + 48), sum[t][1]);
-    }
+inline void multiplyChunk(uint64_t kept, const uint16_t*& values, const float* const* x, long k, __m512 (*sums)[2]) {
+  const auto first = static_cast<uint32_t>(kept);
+  __m512 w[4];
+  widen<isBf16>(expandWords<isLast>(values, first), w[0], w[1]);
+  widen<isBf16>(expandWords<isLast>(values + __builtin_popcount(first), static_cast<uint32_t>(kept >> 32)), w[2], w[3]);
+  values += __builtin_popcountll(kept);
+  prefetchAhead(values);
+  for (int t = 0; t < tokens; t++)
+    for (int i = 0; i < 4; i++) sums[t][i & 1] = _mm512_fmadd_ps(w[i], _mm512_load_ps(x[t] + k + i * 16), sums[t][i & 1]);
+}
+
+template <int tokens>
+struct Columns {
+  const float* x[tokens];
+};
+
+/**
+ * One row; `values` moves on to the next. Returns the sums of token 0, those of token t go to out[16 t]. Not inline, as in
+ * rows_integer.avx512.cpp.
+ */
+template <bool isBf16, bool isLast, int tokens>
+__attribute__((noinline)) __m512 row(const uint8_t* mask, long maskBytes, const uint16_t*& values,
+                                     const Columns<tokens>& columns, __m512* out) {
+  const Columns<tokens> own = columns;
+  const uint16_t* at = values;
+  const long whole = maskBytes & ~7L;
+  __m512 sums[tokens][2];
+  for (int t = 0; t < tokens; t++) sums[t][0] = sums[t][1] = _mm512_setzero_ps();
+  for (long byte = 0; byte < whole; byte += 8) {
+    multiplyChunk<isBf16, isLast, tokens>(load64(mask + byte), at, own.x, byte * 8, sums);
+    if ((byte & 63) == 0) prefetchAhead(mask + byte);
   }
-  for (int t = 0; t < tokens; t++) sums[t] = _mm512_add_ps(sum[t][0], sum[t][1]);
+  if (whole < maskBytes)
+    multiplyChunk<isBf16, isLast, tokens>(loadRest(mask + whole, maskBytes - whole), at, own.x, whole * 8, sums);
+  for (int t = 1; t < tokens; t++) out[t * 16] = _mm512_add_ps(sums[t][0], sums[t][1]);
+  values = at;
+  return _mm512_add_ps(sums[0][0], sums[0][1]);
 }
 
 template <bool isBf16, int tokens>
 void rowsFor(const RowsTask& task) {
   const Stack& stack = *task.stack;
-  const auto* values = static_cast<const uint16_t*>(stack.values);
-  const float* x[tokens];
-  for (int t = 0; t < tokens; t++) x[t] = task.inputs->f32 + tokenAt(task, t) * task.inputs->padded;
+  Columns<tokens> columns;
+  for (int t = 0; t < tokens; t++) columns.x[t] = task.inputs->f32 + tokenAt(task, t) * task.inputs->padded;
+  const uint8_t* mask = stack.mask + task.row * stack.maskBytes;
+  const uint16_t* values = static_cast<const uint16_t*>(stack.values) + stack.rowBegin(task.row);
+  const long inside = rowsInside(task);
   RowSums<tokens> sums(task);
-  for (long r = 0; r < task.rows; r++) {
-    const uint8_t* mask = stack.mask + (task.row + r) * stack.maskBytes;
-    // A load takes 32 values wherever the row ends; only the last rows of the tensor could leave it.
-    const uint16_t* begin = values + stack.rowBegin(task.row + r);
-    const bool isInside = stack.rowEnd(task.row + r) + 64 <= stack.valueCount;
-    __m512 sum[tokens];
-    if (isInside) row<isBf16, false, tokens>(stack, mask, begin, x, sum);
-    else row<isBf16, true, tokens>(stack, mask, begin, x, sum);
-    sums.add(r, sum);
+  for (long r = 0; r < task.rows; r++, mask += stack.maskBytes) {
+    __m512* out = sums.next();
+    out[0] = r < inside ? row<isBf16, false, tokens>(mask, stack.maskBytes, values, columns, out)
+                        : row<isBf16, true, tokens>(mask, stack.maskBytes, values, columns, out);
+    sums.add();
   }
   sums.flush();
 }

@@ -3,34 +3,13 @@
 // take it off again.
 
 #include "kernels/expand.avx512.h"
-#include "kernels/half.h"
 #include "kernels/rounded.h"
+#include "kernels/scales.avx512.h"
+#include "kernels/sums.avx512.h"
 
 namespace spexpand::avx512 {
 
 namespace {
-
-/** Scales of the 16 blocks of inputs from block b on, from the f16 scales of a row per group. */
-inline __m512 scalesAt(const Stack& stack, long row, long blocksPerGroup, long b) {
-  const uint16_t* scales = stack.scales + row * stack.groups;
-  if (blocksPerGroup == 1) {
-    // Blocks beyond the last group are padding: their inputs are 0, and so must their scales be.
-    const auto there = static_cast<__mmask16>(lowBits64(stack.groups - b));
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(there, scales + b));
-  }
-  alignas(64) uint16_t own[16];
-  for (long i = 0; i < 16; i++) {
-    const long group = (b + i) / blocksPerGroup;
-    own[i] = group < stack.groups ? scales[group] : uint16_t{0};
-  }
-  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(own)));
-}
-
-struct Row {
-  const uint8_t* mask;
-  long maskBytes;
-  const int8_t* values;
-};
 
 /** What the tokens bring: rounded inputs, corrections, and the factor of every block. */
 template <int tokens>
@@ -46,69 +25,109 @@ inline __m512 factorsAt(const float* factors, long step) {
   return _mm512_mask_mov_ps(_mm512_set1_ps(factors[step * 2]), 0xff00, _mm512_set1_ps(factors[step * 2 + 1]));
 }
 
-template <long blockInputs, Source source, int tokens>
-inline void row(Row at, long steps, const Columns<tokens>& columns, __m512* sums) {
-  constexpr long chunks = blockInputs == 128 ? 2 : 1;
-  for (int t = 0; t < tokens; t++) sums[t] = _mm512_setzero_ps();
-  for (long step = 0; step < steps; step++) {
-    __m512i products[tokens];
-    for (int t = 0; t < tokens; t++) products[t] = _mm512_load_si512(columns.corrections[t] + step * 16);
-    for (long c = 0; c < chunks; c++) {
-      const long chunk = step * chunks + c;
-      const uint64_t kept = maskAt(at.mask, at.maskBytes, chunk * 8);
-      const __m512i weights = expandBytes<source>(at.values, kept);
-      at.values += __builtin_popcountll(kept);
-      for (int t = 0; t < tokens; t++)
-        products[t] = _mm512_dpbusd_epi32(products[t], weights, _mm512_load_si512(columns.rounded[t] + chunk * 64));
-    }
-    prefetchAhead(at.values);
-    if ((step & 3) == 0) prefetchAhead(at.mask + step * chunks * 8);
-    for (int t = 0; t < tokens; t++)
-      sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[t]), factorsAt<blockInputs>(columns.factors[t], step),
-                                sums[t]);
-  }
-}
-
-/** Factors of one row, per token and block: scale of the weights times scale of the inputs. */
-template <int tokens>
-inline void multiplyScales(const Stack& stack, long row, long blocksPerGroup, const Columns<tokens>& blockScales,
-                           long blocks, float* out) {
-  const long stride = (blocks + 15) / 16 * 16;
-  for (long b = 0; b < blocks; b += 16) {
-    const auto there = static_cast<__mmask16>(lowBits64(blocks - b));
-    const __m512 ofWeights = scalesAt(stack, row, blocksPerGroup, b);
-    for (int t = 0; t < tokens; t++)
-      _mm512_storeu_ps(out + t * stride + b,
-                       _mm512_mul_ps(ofWeights, _mm512_maskz_loadu_ps(there, blockScales.factors[t] + b)));
-  }
-}
-
-/** Nibbles of some rows as bytes, and which. */
-struct Unpacked {
-  int8_t* bytes;
-  long begin;  // element of the first
-  long end;    // row behind the last
-
-  /** Unpacks from `row` on, rows before `end` only. */
-  void fill(const Stack& stack, long row, long endRow) {
-    begin = stack.rowBegin(row);
-    end = row + 1;
-    while (end < endRow && stack.rowEnd(end) - begin <= kUnpackedBytes) end++;
-    unpackNibbles(static_cast<const uint8_t*>(stack.values), (stack.valueCount + 1) / 2, begin,
-                  stack.rowEnd(end - 1) - begin, bytes);
-  }
-  const int8_t* at(long element) const { return bytes + (begin & 1) + (element - begin); }
+/** The next values, and where they lie in the tensor: nibbles at half of `next` and `packed`, bytes at `next`. */
+struct Values {
+  const int8_t* next;
+  uintptr_t packed;
 };
+
+/** One step of `chunks` times 64 inputs. */
+template <long blockInputs, Source source, int chunks, int tokens>
+inline void multiplyStep(const uint8_t* mask, long bytes, long step, Values& values, const Columns<tokens>& columns,
+                         __m512* sums) {
+  __m512i products[tokens];
+  for (int t = 0; t < tokens; t++) products[t] = _mm512_load_si512(columns.corrections[t] + step * 16);
+#pragma GCC unroll 2
+  for (int c = 0; c < chunks; c++) {
+    const uint64_t kept = maskAt(mask, bytes, c * 8);
+    const __m512i weights = expandBytes<source>(values.next, kept);
+    values.next += __builtin_popcountll(kept);
+    for (int t = 0; t < tokens; t++) {
+      const int8_t* x = columns.rounded[t] + step * stepInputsOf(blockInputs) + c * 64;
+      products[t] = _mm512_dpbusd_epi32(products[t], weights, _mm512_load_si512(x));
+    }
+  }
+  const auto at = reinterpret_cast<uintptr_t>(values.next);
+  prefetchAhead(reinterpret_cast<const char*>(source == Source::nibbles ? (at >> 1) + values.packed : at));
+  for (int t = 0; t < tokens; t++)
+    sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[t]), factorsAt<blockInputs>(columns.factors[t], step), sums[t]);
+}
+
+/**
+ * One row; `values` moves on to the next. Returns the sums of token 0, those of token t go to out[16 t]. Not inline: with
+ * the loop over rows around it gcc runs out of registers, and one costs more than a call.
+ */
+template <long blockInputs, Source source, int tokens>
+__attribute__((noinline)) __m512 row(const uint8_t* mask, long maskBytes, Values& values,
+                                     const Columns<tokens>& columns, __m512* out) {
+  constexpr int chunks = blockInputs == 128 ? 2 : 1;
+  const auto whole = static_cast<long>(static_cast<unsigned long>(maskBytes) / (8 * chunks));
+  const Columns<tokens> own = columns;
+  Values at = values;
+  __m512 sums[tokens];
+  for (int t = 0; t < tokens; t++) sums[t] = _mm512_setzero_ps();
+  for (long step = 0; step < whole; step++) {
+    multiplyStep<blockInputs, source, chunks, tokens>(mask + step * chunks * 8, chunks * 8, step, at, own, sums);
+    if ((step & 3) == 0) prefetchAhead(mask + step * chunks * 8);
+  }
+  const long done = whole * chunks * 8;
+  const long rest = maskBytes - done;
+  if (rest > 8) multiplyStep<blockInputs, source, 2, tokens>(mask + done, rest, whole, at, own, sums);
+  else if (rest > 0) multiplyStep<blockInputs, source, 1, tokens>(mask + done, rest, whole, at, own, sums);
+  for (int t = 1; t < tokens; t++) out[t * 16] = sums[t];
+  values = at;
+  return sums[0];
+}
+
+/** The rows [from, to) of the task, whose values lie one behind the other. */
+template <long blockInputs, Source source, int tokens>
+void rowsFrom(const RowsTask& task, long from, long to, Values values, const Scales& scales,
+              const Columns<tokens>& blockScales, RowSums<tokens>& sums) {
+  const Stack& stack = *task.stack;
+  const uint8_t* mask = stack.mask + (task.row + from) * stack.maskBytes;
+  Columns<tokens> columns = blockScales;
+  if (stack.groupSize > 0)
+    for (int t = 0; t < tokens; t++) columns.factors[t] = scales.factors + t * scales.stride();
+  for (long r = from; r < to; r++, mask += stack.maskBytes) {
+    if (stack.groupSize > 0) scales.multiply<tokens>(task.row + r, blockScales.factors);
+    sums.next()[0] = row<blockInputs, source, tokens>(mask, stack.maskBytes, values, columns, sums.next());
+    sums.add();
+  }
+}
+
+/** Nibbles are unpacked for as many rows as fit, at least one. */
+template <long blockInputs, int tokens>
+void nibbleRows(const RowsTask& task, const Scales& scales, const Columns<tokens>& columns, RowSums<tokens>& sums) {
+  const Stack& stack = *task.stack;
+  const auto* packed = static_cast<const uint8_t*>(stack.values);
+  auto* bytes = static_cast<int8_t*>(task.scratch);
+  for (long from = 0, to = 0; from < task.rows; from = to) {
+    const long begin = stack.rowBegin(task.row + from);
+    for (to = from + 1; to < task.rows && stack.rowEnd(task.row + to) - begin <= kUnpackedBytes;) to++;
+    unpackNibbles<false>(packed, (stack.valueCount + 1) / 2, begin, stack.rowEnd(task.row + to - 1) - begin, bytes);
+    const uintptr_t half = reinterpret_cast<uintptr_t>(bytes) / 2;
+    const Values values{bytes + (begin & 1), reinterpret_cast<uintptr_t>(packed + begin / 2) - half};
+    rowsFrom<blockInputs, Source::nibbles, tokens>(task, from, to, values, scales, columns, sums);
+  }
+}
+
+template <long blockInputs, int tokens>
+void byteRows(const RowsTask& task, const Scales& scales, const Columns<tokens>& columns, RowSums<tokens>& sums) {
+  const Stack& stack = *task.stack;
+  const auto* values = static_cast<const int8_t*>(stack.values);
+  const long inside = rowsInside(task);
+  if (inside > 0)
+    rowsFrom<blockInputs, Source::bytes, tokens>(task, 0, inside, {values + stack.rowBegin(task.row), 0}, scales,
+                                                 columns, sums);
+  if (inside < task.rows)
+    rowsFrom<blockInputs, Source::lastBytes, tokens>(
+        task, inside, task.rows, {values + stack.rowBegin(task.row + inside), 0}, scales, columns, sums);
+}
 
 template <long blockInputs, bool isInt4, int tokens>
 void rowsFor(const RowsTask& task) {
-  const Stack& stack = *task.stack;
   const Inputs& inputs = *task.inputs;
   const long blocks = inputs.padded / blockInputs;
-  const long steps = (stack.inputs + stepInputsOf(blockInputs) - 1) / stepInputsOf(blockInputs);
-  const long blocksPerGroup = stack.groupSize / blockInputs;
-  Unpacked unpacked{static_cast<int8_t*>(task.scratch), 0, task.row};
-  auto* factors = reinterpret_cast<float*>(unpacked.bytes + unpackedBytes(inputs.padded));
   Columns<tokens> columns;
   for (int t = 0; t < tokens; t++) {
     const int64_t token = tokenAt(task, t);
@@ -116,31 +135,11 @@ void rowsFor(const RowsTask& task) {
     columns.corrections[t] = inputs.corrections + token * (inputs.padded / stepInputsOf(blockInputs)) * 16;
     columns.factors[t] = inputs.blockScales + token * blocks;
   }
-  const Columns<tokens> blockScales = columns;
-  if (stack.groupSize > 0)
-    for (int t = 0; t < tokens; t++) columns.factors[t] = factors + t * ((blocks + 15) / 16 * 16);
-  RowSums<tokens> sums(task);
-  for (long r = 0; r < task.rows; r++) {
-    const long at = task.row + r;
-    const long begin = stack.rowBegin(at);
-    const long end = stack.rowEnd(at);
-    const auto* values = static_cast<const int8_t*>(stack.values);
-    Row one{stack.mask + at * stack.maskBytes, stack.maskBytes, values + begin};
-    if (stack.groupSize > 0) multiplyScales<tokens>(stack, at, blocksPerGroup, blockScales, blocks, factors);
-    __m512 sum[tokens];
-    if (isInt4) {
-      if (at == unpacked.end) unpacked.fill(stack, at, task.row + task.rows);
-      one.values = unpacked.at(begin);
-      row<blockInputs, Source::nibbles, tokens>(one, steps, columns, sum);
-    } else if (end + 64 <= stack.valueCount) {
-      row<blockInputs, Source::bytes, tokens>(one, steps, columns, sum);
-    } else {
-      row<blockInputs, Source::lastBytes, tokens>(one, steps, columns, sum);
-    }
-    if (stack.groupSize == 0)
-      for (int t = 0; t < tokens; t++) sum[t] = _mm512_mul_ps(sum[t], _mm512_set1_ps(f16ToFloat(stack.scales[at])));
-    sums.add(r, sum);
-  }
+  auto* factors = reinterpret_cast<float*>(static_cast<int8_t*>(task.scratch) + unpackedBytes(inputs.padded));
+  const Scales scales{task.stack, blocks, task.stack->groupSize / blockInputs, factors};
+  RowSums<tokens> sums(task, task.stack->groupSize == 0 ? task.stack->scales + task.row : nullptr);
+  if (isInt4) nibbleRows<blockInputs, tokens>(task, scales, columns, sums);
+  else byteRows<blockInputs, tokens>(task, scales, columns, sums);
   sums.flush();
 }
 
