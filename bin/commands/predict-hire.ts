@@ -26,6 +26,7 @@ export type HireFlags = Pick<
   | 'seed'
   | 'threads'
   | 'out'
+  | 'speed'
 > & {
   readonly hire?: 'lr' | 'q'
   readonly bits?: '8' | '4'
@@ -82,7 +83,7 @@ export function addHireOptions(command: Command): Command {
       "seed of HiRE's calibration windows, and of --select (default: 0)",
       whole('--seed', { min: 0, example: '0' }),
     )
-    .option('--hire-tables', 'HiRE: also measure quality at several densities, for the page')
+    .option('--hire-tables', 'HiRE: also measure quality and speed at several densities')
 }
 
 const KINDS = ['lr', 'q'] as const

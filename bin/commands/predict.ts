@@ -68,7 +68,7 @@ export function addPredictCommand(program: Command, context: Context): void {
       '--dense <folder>',
       'dense model that an artifact was made from (default: the embedded demo model, if it is)',
     )
-    .option('--speed', 'also time decoding at several densities (dense models): result and page')
+    .option('--speed', 'also time decoding at several densities: result and page; GRIFFIN: dense models only')
     .option(
       '--density <share>',
       'share of FF neurons kept, over all layers (default: 0.5)',

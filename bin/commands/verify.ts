@@ -23,6 +23,7 @@ type Flags = ModelFlags &
   Pick<VerifyOptions, 'scores' | 'select' | 'seed'> & {
     readonly text?: readonly string[]
     readonly integrity?: boolean
+    readonly hire?: boolean
     readonly griffin?: string | true
     readonly dense?: string
     readonly provider?: Provider
@@ -58,6 +59,7 @@ export function addVerifyCommand(program: Command, context: Context): void {
       '--dense <folder>',
       'dense model to compare with (default: the source, where it is the embedded demo model)',
     )
+  command.option('--hire', 'also check the HiRE of an artifact of experts (of a dense model it always is)')
   addSelectSeed(addChoosingOptions(addGriffinOption(command, 'also measure text and decoding')))
   addTextOption(command, 'held-out text (default: the bundled evaluation text)')
   addProviderOption(command, 'spexpand where the native operators are there, else cpu')

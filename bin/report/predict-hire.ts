@@ -1,6 +1,7 @@
 import type { HirePredictor, HireResult } from '../../src/index.ts'
 import { bytes, count, digits, percent } from '../format.ts'
 import { table } from '../table.ts'
+import { hireSpeedTable, timesRows } from './hire.ts'
 
 /** The result of `predict --hire` as text: what was chosen, what a token reads, and what it costs. */
 export function hireReport(result: HireResult): string {
@@ -20,6 +21,8 @@ export function hireReport(result: HireResult): string {
         `KL ${digits(quality.kl!, 3)} nats, same top-1 ${percent(quality.topOneAgreement!)}`,
     )
   if (result.tables) parts.push(densityTable(result.tables))
+  if (result.speed) parts.push(speedText(result.speed))
+  if (result.shards) parts.push(shardText(result.shards, hire.softmax!.k))
   if (out !== undefined) parts.push(`Wrote ${out}`)
   return `${parts.join('\n\n')}\n`
 }
@@ -55,6 +58,33 @@ function densityTable(rows: NonNullable<HireResult['tables']>): string {
       percent(quality.topOneAgreement ?? 1),
       recall.toFixed(3),
     ]),
+  )
+}
+
+function speedText({ threads, rounds, chosen, rows, nativeMissing }: NonNullable<HireResult['speed']>): string {
+  const head = `Speed of one token on ${threads} thread${threads === 1 ? '' : 's'}, medians of ${rounds} in turns, predictors included:`
+  const lines = [
+    ...timesRows(chosen, 'as chosen'),
+    ...rows.flatMap(({ density, ff, model }) => timesRows({ ff, model }, percent(density))),
+  ]
+  const missing = nativeMissing === undefined ? '' : `\nNot measured: ${nativeMissing}`
+  return `${head}\n${hireSpeedTable(lines)}${missing}`
+}
+
+/** Slacks side by side: contiguous rows, and rows dealt out in turn. */
+function shardText(rows: NonNullable<HireResult['shards']>, k: number): string {
+  const slacks = [...new Set(rows.map(({ slack }) => slack))]
+  const columns = slacks.flatMap((slack) => [`slack ${slack}`, 'dealt', 'bytes'])
+  const lines = [...new Set(rows.map(({ shards }) => shards))].map((shards) => [
+    String(shards),
+    ...slacks.flatMap((slack) => {
+      const row = rows.find((one) => one.shards === shards && one.slack === slack)
+      return row ? [row.contiguous.toFixed(3), row.dealt.toFixed(3), count(row.bytes)] : ['-', '-', '-']
+    }),
+  ])
+  return (
+    `Recall of the ${count(k)} largest logits over shards (DA-TOP-k): contiguous rows, rows dealt out in turn, bytes sent:\n` +
+    table([{ title: 'shards' }, ...columns.map((title) => ({ title }))], lines)
   )
 }
 

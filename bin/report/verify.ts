@@ -3,6 +3,7 @@ import { bytes, count, digits, duration, percent } from '../format.ts'
 import type { Column } from '../table.ts'
 import { table } from '../table.ts'
 import { griffinSection } from './griffin.ts'
+import { hireSection } from './hire.ts'
 
 type Run = NonNullable<VerifyResult['run']>
 type Comparison = Run['speed']['ff']['oneToken']
@@ -13,6 +14,7 @@ export function verifyReport(result: VerifyResult): string {
   const sections = [
     integritySection(result),
     ...(run ? [paritySection(run), qualitySection(run), speedSection(run), bytesSection(run)] : []),
+    hireSection(result),
     griffinSection(result),
     gateSection(result),
     `Time: ${duration(result.wallMs)}`,
@@ -30,7 +32,9 @@ function integritySection({ model, integrity }: VerifyResult): string {
       ? `  ${count(hashedTensors)} tensors and the manifest have checksums of their own: damage would be named`
       : '  written by an older version: no checksums of tensors, so damage would be named by its file, and none of the manifest',
     `  ${count(externalTensors)} tensors of model.onnx lie where the weight files say`,
-    `  ${count(experts)} experts of ${count(matrices)} matrices decoded: ${count(weights)} weights, ${percent(1 - nonZero / weights)} zero`,
+    matrices === 0
+      ? '  a dense model: no experts to decode'
+      : `  ${count(experts)} experts of ${count(matrices)} matrices decoded: ${count(weights)} weights, ${percent(1 - nonZero / weights)} zero`,
   ].join('\n')
 }
 

@@ -6,9 +6,17 @@ import { ShapeError } from '../errors.ts'
  */
 export function topKDescending(scores: ArrayLike<number>, k: number): Int32Array {
   assertCount(k, scores.length)
-  const order = Int32Array.from({ length: scores.length }, (_, j) => j)
-  const key = (j: number): number => (Number.isNaN(scores[j]) ? -Infinity : scores[j]!)
-  return order.sort((a, b) => key(b) - key(a) || a - b || 0).slice(0, k)
+  const key = Float64Array.from(scores, (score) => (Number.isNaN(score) ? -Infinity : score))
+  return candidates(key, k).sort((a, b) => key[b] - key[a] || a - b || 0)
+}
+
+/** Indices of the k largest by rising index: only those are worth sorting. */
+function candidates(key: Float64Array, k: number): Int32Array {
+  const marked = new Uint8Array(key.length)
+  markTopK(key, k, marked, key.slice())
+  const chosen = new Int32Array(k)
+  for (let j = 0, at = 0; j < key.length; j++) if (marked[j] === 1) chosen[at++] = j
+  return chosen
 }
 
 /** The same set by rising index: the order that weights are gathered in. */
@@ -20,7 +28,7 @@ export function topK(scores: ArrayLike<number>, k: number): Int32Array {
  * Marks the k largest of row[0 … n) in `out` (n) with 1, the rest with 0, by a partial selection in O(n): for rows by
  * the thousand. The same set as topK(); scratch (n) is overwritten.
  */
-export function markTopK(row: Float32Array, k: number, out: Uint8Array, scratch: Float32Array): void {
+export function markTopK<A extends Float32Array | Float64Array>(row: A, k: number, out: Uint8Array, scratch: A): void {
   const n = row.length
   out.fill(0)
   if (k <= 0) return
@@ -44,7 +52,7 @@ export function markTopK(row: Float32Array, k: number, out: Uint8Array, scratch:
 }
 
 /** The k-th largest number (1 ≤ k ≤ n) of values without NaN, which are reordered: Hoare's selection. */
-export function kthLargest(values: Float32Array, k: number): number {
+export function kthLargest(values: Float32Array | Float64Array, k: number): number {
   let low = 0
   let high = values.length - 1
   const at = k - 1

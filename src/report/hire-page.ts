@@ -1,6 +1,8 @@
 import { COLORS, draw, Plot } from './draw.ts'
 import type { Figure } from './figure.ts'
 import { figureHtml } from './figure.ts'
+import type { HireSpeedData } from './hire-speed-figures.ts'
+import { shardFigure, speedFigures, timesText } from './hire-speed-figures.ts'
 import { STYLE } from './style.ts'
 import { count, escape, share, shown } from './text.ts'
 
@@ -34,12 +36,16 @@ export type HirePageData = {
   }[]
   readonly quality?: Scored
   readonly densities?: readonly { readonly density: number; readonly quality: Scored }[]
-  readonly speed?: {
-    readonly provider: string
-    readonly threads: number
-    readonly dense: { readonly medianMs: number }
-    readonly rows: readonly { readonly density: number; readonly ours: { readonly medianMs: number } }[]
-  }
+  readonly speed?: HireSpeedData
+  /** DA-TOP-k of the softmax's `shardsOf` largest logits. */
+  readonly shards?: readonly {
+    readonly shards: number
+    readonly slack: number
+    readonly contiguous: number
+    readonly dealt: number
+    readonly bytes: number
+  }[]
+  readonly shardsOf?: number
 }
 
 /** hire.html: one file without any reference outside itself: what predictors find, what leaving out the rest costs. */
@@ -50,7 +56,8 @@ export function hirePage(data: HirePageData): string {
       .filter((of) => data.curves.some((one) => one.of === of))
       .map((of) => recall(data, of)),
     ...(data.densities ? [quality(data.densities)] : []),
-    ...(data.speed ? [speed(data.speed)] : []),
+    ...(data.speed ? speedFigures(data.speed) : []),
+    ...(data.shards ? [shardFigure(data.shards, data.shardsOf!)] : []),
   ]
   const links = [...figures.map((figure) => [figure.id, figure.title]), ['choice', 'What was chosen']]
   return `<!doctype html>
@@ -77,7 +84,7 @@ function findings({ quality: q, calibrationTokens, choosingTokens, speed: timed 
     )
   if (timed)
     list.push(
-      `Times are of the whole model, one token after another, ${count(timed.threads)} threads, provider ${timed.provider} against onnxruntime's dense products, medians in turns.`,
+      `As chosen, one token takes ${timesText(timed)} as fast as with every product exact; ${count(timed.threads)} threads, medians of ${count(timed.rounds)} in turns${timed.nativeMissing === undefined ? '' : ` (${timed.nativeMissing})`}.`,
     )
   list.push('The model was not trained for this; reasoning and copying fail sooner than perplexity shows.')
   return list
@@ -165,18 +172,6 @@ function quality(rows: NonNullable<HirePageData['densities']>): Figure {
       q.kl ?? Number.NaN,
       q.topOneAgreement ?? Number.NaN,
     ]),
-  }
-}
-
-function speed({ dense, rows }: NonNullable<HirePageData['speed']>): Figure {
-  const points = rows.map(({ density, ours }) => ({ density, value: dense.medianMs / ours.medianMs }))
-  return {
-    id: 'speed',
-    title: 'Speed against density',
-    caption: 'Decoding of one token by the whole model, predictors included, against every product exact (dashed).',
-    panels: [{ svg: line('Speed-up by density', 'times dense', points, 1) }],
-    titles: ['density', 'dense_ms', 'hire_ms'],
-    rows: rows.map(({ density, ours }) => [density, dense.medianMs, ours.medianMs]),
   }
 }
 

@@ -1,3 +1,4 @@
+import { UsageError } from '../../errors.ts'
 import { openWeights } from '../../formats/safetensors/weights.ts'
 import type { ModelConfig } from '../../model/config.ts'
 import { readConfig } from '../../model/config.ts'
@@ -7,7 +8,7 @@ import { openModel } from '../../model/open.ts'
 import type { Provider } from '../../runtime/session.ts'
 import type { Artifact } from '../../verify/artifact.ts'
 import { isArtifact, openArtifact } from '../../verify/artifact.ts'
-import { ffLayers } from '../../verify/ff-layers.ts'
+import { ffLayers, isProduct } from '../../verify/ff-layers.ts'
 import { sourceHash } from '../fingerprint.ts'
 import type { DecoderSource } from '../open-decoder.ts'
 import { denseDecoder, openDecoder } from '../open-decoder.ts'
@@ -54,6 +55,10 @@ function artifactSource(folder: string, provider: Provider): GriffinSource {
   const artifact = openArtifact(folder)
   const config = readConfig(folder)
   const decoder = openDecoder(folder)
+  if (!decoder.graph.graph.node.some((node) => isProduct(node)))
+    throw new UsageError(
+      `--griffin: ${folder} is a dense model with HiRE, and both choose neurons: give the model that it was made from`,
+    )
   const { name, sha256 } = artifact.manifest.source
   const store = openWeights(folder)
   return {

@@ -75,8 +75,8 @@ async function ofDense(folder: string, options: HireOptions): Promise<HireResult
     const quality = await hireQuality(out, options)
     const tables = options.tables && hire.layers.length > 0 ? await densityTable(folder, hire, options) : undefined
     const measured = { ...result, out, quality, ...(tables ? { tables } : {}) }
-    if (!tables) return addPage(out, measured)
-    return addPage(out, measured, await hireSpeed(out, hire, settings.threads))
+    const isTimed = options.speed ?? options.tables ?? false
+    return addPage(out, measured, isTimed ? await hireSpeed(out, hire, settings.threads) : undefined)
   } finally {
     model.close()
   }
@@ -104,12 +104,9 @@ async function ofArtifact(folder: string, options: HireOptions): Promise<HireRes
     const files = hireFiles(decoder, headTensors(head.stored), hire, noFf)
     amendArtifact(folder, { sections: { hire }, files })
     const bytes = { ff: [0, 0], head: headBytes(weights, product, hire) } as const
-    return {
-      ...resultOf(folder, hire, undefined, head),
-      bytes,
-      out: folder,
-      quality: await hireQuality(folder, options),
-    }
+    const quality = await hireQuality(folder, options)
+    const result = { ...resultOf(folder, hire, undefined, head), bytes, out: folder, quality }
+    return addPage(folder, result, options.speed ? await hireSpeed(folder, hire, settings.threads) : undefined)
   } finally {
     weights.close()
   }
@@ -208,6 +205,7 @@ function resultOf(
     hire,
     candidates: [...(ff?.candidates ?? []), ...(head?.candidates ?? [])],
     ...(ff?.kl === undefined ? {} : { chosenKl: ff.kl }),
+    ...(head ? { shards: head.shards } : {}),
   }
 }
 

@@ -16,6 +16,7 @@ const counts = { predictor, k: z.int().min(1), kPrime: z.int().min(1), recall: z
 const sectionSchema = z.object({
   version: z.int(),
   graph: z.literal('hire.onnx'),
+  keep: z.enum(['all', 'k']).optional(),
   layers: z.array(z.object({ layer: z.int().min(0), group: z.int().min(1), always: z.int().min(0), ...counts })),
   softmax: z.object(counts).optional(),
 })

@@ -10,7 +10,7 @@ export const HIRE_PAGE = 'hire.html'
 
 /** What the page shows of a result. */
 export function hirePageData(result: HireResult, speed?: HireSpeed): HirePageData {
-  const { hire, candidates, quality, tables } = result
+  const { hire, candidates, quality, tables, shards } = result
   const chosen = [
     ...hire.layers.map((one) => ({ ...one, where: String(one.layer) })),
     ...(hire.softmax ? [{ ...hire.softmax, where: 'softmax' }] : []),
@@ -25,6 +25,7 @@ export function hirePageData(result: HireResult, speed?: HireSpeed): HirePageDat
     ...(quality ? { quality } : {}),
     ...(tables ? { densities: tables } : {}),
     ...(speed ? { speed } : {}),
+    ...(shards ? { shards, shardsOf: hire.softmax!.k } : {}),
   }
 }
 

@@ -14,16 +14,22 @@ import type { WindowIds } from '../../verify/hidden.ts'
 import { feedsOf } from '../../verify/hidden.ts'
 import { ancestors, initializersOf } from '../../verify/split.ts'
 import { recallTable } from './hire-choose.ts'
+import type { ShardRow } from './hire-shards.ts'
+import { shardTable } from './hire-shards.ts'
 import { makePredictors, throughChain } from './hire-predictors.ts'
 import type { HireCandidate } from './hire-types.ts'
 
 /** Rows of logits that are compared at a time. */
 const ROWS = 64
+/** Tokens that DA-TOP-k is simulated on. */
+const SHARDED = 16
 
 export type SoftmaxChoice = {
   readonly softmax: HireSoftmax
   readonly stored: StoredPredictor
   readonly candidates: readonly HireCandidate[]
+  /** DA-TOP-k of the k largest exact logits, on some tokens of the choosing text. */
+  readonly shards: readonly ShardRow[]
 }
 
 /** What enters the head of a decoder graph on some windows, (tokens, d): behind the final norm. */
@@ -84,9 +90,12 @@ export async function chooseSoftmax(
   const made = await makePredictors(blas, W, root, forms)
   const meters = forms.map(() => new RankRecall(W.rows, k))
   const { choosing } = inputs
+  const sharded: Float32Array[] = []
   for (let at = 0; at < choosing.length; at += ROWS * W.cols) {
     const x = choosing.subarray(at, Math.min(at + ROWS * W.cols, choosing.length))
     const exact = await throughChain(blas, [W], x)
+    for (let row = 0; row < exact.length && sharded.length < SHARDED; row += W.rows)
+      sharded.push(exact.slice(row, row + W.rows))
     for (const [i, { chain }] of made.entries()) meters[i]!.add(exact, await throughChain(blas, chain, x))
   }
   const candidates = forms.map((predictor, i): HireCandidate => {
@@ -100,6 +109,7 @@ export async function chooseSoftmax(
     softmax: { predictor, k, kPrime, recall: meters[best]!.at(kPrime) },
     stored: made[best]!.stored,
     candidates,
+    shards: shardTable(sharded, k),
   }
 }
 

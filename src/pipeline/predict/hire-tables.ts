@@ -3,7 +3,7 @@ import { predictHire } from './hire.ts'
 import type { HireDensity, HireOptions, HireSection } from './hire-types.ts'
 
 /** Shares of the neurons that are computed; half of them is the k that recall is told of. */
-const DENSITIES = [0.05, 0.1, 0.25, 0.5]
+const DENSITIES = [0.05, 0.1, 0.25, 0.5, 0.75]
 
 /** Quality of a dense model with the same share of neurons computed in every layer, by the predictor most layers have. */
 export async function densityTable(folder: string, hire: HireSection, options: HireOptions): Promise<HireDensity[]> {

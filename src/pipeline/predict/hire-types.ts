@@ -1,4 +1,5 @@
 import type { HireLayer, HirePredictor, HireSoftmax } from '../../predict/predictor.ts'
+import type { ShardRow } from './hire-shards.ts'
 import type { HireSpeed } from './hire-speed.ts'
 import type { Progress, Quality, TextSource } from '../types.ts'
 
@@ -46,8 +47,10 @@ export type HireOptions = {
   readonly sequenceLength?: number
   /** @default 0 */
   readonly seed?: number
-  /** Also measure quality with k' = 5, 10, 25, 50 % of the neurons of every layer, for the page. @default false */
+  /** Also measure quality with k' = 5, 10, 25, 50, 75 % of the neurons of every layer, and speed. @default false */
   readonly tables?: boolean
+  /** Also time what was written, and k' = 5, 10, 25, 50, 75 % of the neurons. @default as `tables` */
+  readonly speed?: boolean
   /** Folder to write. @default an artifact is added to; nothing is written of a dense model */
   readonly out?: string
   readonly threads?: number
@@ -100,7 +103,9 @@ export type HireResult = {
   readonly out?: string
   /** With `tables`: the FF layers (the softmax exact) at one density each. */
   readonly tables?: readonly HireDensity[]
-  /** With `tables`: decoding by the whole model at the same densities. */
+  /** DA-TOP-k of the softmax over 1 to 64 shards. */
+  readonly shards?: readonly ShardRow[]
+  /** With `tables` or `speed`: decoding as written, and at the same densities. */
   readonly speed?: HireSpeed
 }
 

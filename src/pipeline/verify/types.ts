@@ -7,7 +7,9 @@ import type { FfLayer } from '../../verify/ff-layers.ts'
 import type { DecoderSource } from '../open-decoder.ts'
 import type { Bandwidth } from '../../verify/bandwidth.ts'
 import type { DecodeParity } from '../../verify/decode-parity.ts'
+import type { HireParity } from '../../verify/hire-definition.ts'
 import type { Parity } from '../../verify/parity.ts'
+import type { HireTimes } from '../../verify/speed-hire.ts'
 import type { FfSpeed } from '../../verify/speed-ff.ts'
 import type { ModelSpeed } from '../../verify/speed-model.ts'
 import type { ExpertCount } from '../../verify/structure.ts'
@@ -21,6 +23,8 @@ export type VerifyOptions = GriffinOverrides & {
   readonly model: string
   /** Also measure decoding with the FF neurons that prompts select. @default not */
   readonly griffin?: GriffinOption
+  /** Also check the HiRE of an artifact of experts; that of a dense model always is. @default false */
+  readonly hire?: boolean
   /** Check the files only; nothing is run. @default false */
   readonly integrity?: boolean
   /** Held-out text. @default the bundled evaluation text */
@@ -69,6 +73,8 @@ export type VerifyResult = {
   readonly integrity?: IntegrityReport
   /** With `griffin` only. */
   readonly griffin?: GriffinVerification
+  /** Of a dense model with HiRE, and with `hire`. */
+  readonly hire?: HireVerification
   /** Absent when only the integrity was asked for. */
   readonly run?: RunReport
   readonly gates: readonly Gate[]
@@ -87,6 +93,21 @@ export type GriffinVerification = {
   }
   /** Why something was not timed. */
   readonly speedNote?: string
+}
+
+export type HireVerification = {
+  readonly provider: Provider
+  /** Why this provider, when it was not asked for. */
+  readonly providerChosen?: string
+  readonly threads: number
+  readonly rounds: number
+  /** FF layers, and the softmax, that have predictors. */
+  readonly parts: number
+  readonly parity: readonly HireParity[]
+  /** Logits of other providers against those of 'cpu', both with HiRE. */
+  readonly logits: readonly Parity[]
+  readonly quality: QualityReport
+  readonly speed: HireTimes
 }
 
 export type RunReport = {

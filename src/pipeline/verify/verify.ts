@@ -1,8 +1,7 @@
 import { availableParallelism } from 'node:os'
-import { InterruptedError, UnsupportedError, UsageError } from '../../errors.ts'
+import { InterruptedError, UsageError } from '../../errors.ts'
 import type { TensorStore } from '../../formats/safetensors/reader.ts'
 import { openWeights } from '../../formats/safetensors/weights.ts'
-import type { ProviderProbe } from '../../runtime/probe.ts'
 import { probeProviders } from '../../runtime/probe.ts'
 import type { Provider } from '../../runtime/session.ts'
 import type { Artifact } from '../../verify/artifact.ts'
@@ -22,6 +21,9 @@ import { stopwatch } from '../stopwatch.ts'
 import { evaluationText } from '../text.ts'
 import { assertGriffin } from '../predict/griffin-option.ts'
 import { checkGriffin, verifyDenseGriffin } from './griffin.ts'
+import { checkHire, hasNoProducts, verifyDenseHire } from './hire.ts'
+import type { ChosenProvider } from './provider.ts'
+import { chosenProvider } from './provider.ts'
 import { speedReport } from './speed.ts'
 import type {
   Gate,
@@ -56,6 +58,13 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
   const watch = stopwatch()
   const artifact = openArtifact(options.model)
   const tell = teller(options)
+  if (hasHire(artifact) && hasNoProducts(options.model)) {
+    if (options.griffin)
+      throw new UsageError(
+        `--griffin: ${options.model} is a dense model with HiRE, which both choose neurons: give its source`,
+      )
+    return verifyDenseHire(options, artifact, tell)
+  }
   const providers = options.integrity === true ? undefined : chosenProvider(options, await probeProviders())
   checkIntegrity(artifact, (done, total) => tell('check', done, total, 'SHA-256 of the files'))
   const source = openDecoder(options.model)
@@ -67,19 +76,26 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
       providers === undefined
         ? { run: undefined, gates: [] }
         : await runReport({ options, artifact, source, layers, store }, providers, tell)
+    const hire = providers && options.hire ? await checkHire(options, artifact, providers, tell) : undefined
     const griffin = run && options.griffin ? await checkGriffin(options, options.griffin, false) : undefined
     return {
       model: options.model,
       integrity,
       ...(run ? { run } : {}),
       ...(griffin ? { griffin } : {}),
-      gates,
-      passed: gates.every(({ passed }) => passed),
+      ...(hire ? { hire: hire.hire } : {}),
+      gates: [...gates, ...(hire?.gates ?? [])],
+      passed: [...gates, ...(hire?.gates ?? [])].every(({ passed }) => passed),
       wallMs: watch.totalMs(),
     }
   } finally {
     store.close()
   }
+}
+
+/** Whether an artifact lists a graph with HiRE. */
+function hasHire({ manifest }: Artifact): boolean {
+  return manifest.files.some(({ name }) => name === 'hire.onnx')
 }
 
 function teller({ onProgress, signal }: VerifyOptions): Tell {
@@ -150,24 +166,6 @@ async function runReport(
   } finally {
     if ('model' in dense) dense.model.close()
   }
-}
-
-/** What is measured, why if nobody asked for it, and what else runs here. */
-type ChosenProvider = {
-  readonly provider: Provider
-  readonly because?: string
-  readonly probes: readonly ProviderProbe[]
-}
-
-/** The provider asked for, else ours where it runs, else 'cpu'. Throws UnsupportedError when the one asked for does not run. */
-function chosenProvider({ provider }: VerifyOptions, probes: readonly ProviderProbe[]): ChosenProvider {
-  const probe = probes.find((candidate) => candidate.provider === (provider ?? 'spexpand'))!
-  if (provider !== undefined && !probe.works)
-    throw new UnsupportedError(`Cannot verify on "${provider}": ${probe.because}: ${probe.remedy}`)
-  if (provider !== undefined) return { provider, probes }
-  return probe.works
-    ? { provider: 'spexpand', because: 'the native operators are there', probes }
-    : { provider: 'cpu', because: `spexpand does not run here: ${probe.because}`, probes }
 }
 
 async function parityReport(
