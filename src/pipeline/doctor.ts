@@ -66,7 +66,7 @@ export async function doctor(): Promise<DoctorResult> {
         }
       : {},
     wasm: wasm === undefined,
-    notes: [...(wasm === undefined ? [] : [wasm]), ...providers.flatMap(providerNote)],
+    notes: [...(wasm === undefined ? [] : [wasm]), ...providers.flatMap(providerNote), ...armNote(native.found)],
   }
 }
 
@@ -81,6 +81,14 @@ function providerNote(probe: ProviderProbe): string[] {
   if (probe.works) return []
   const { provider, because, remedy } = probe
   return [`${provider} does not run here (${because}): ${MEANING[provider]}: ${remedy}`]
+}
+
+function armNote(isNative: boolean): string[] {
+  if (process.arch !== 'arm64' || !isNative) return []
+  return [
+    'the NEON kernels were compiled and tested under emulation (qemu-user), and their speed was never measured on ARM ' +
+      'hardware: "spexpand verify" measures it here',
+  ]
 }
 
 function wasmError(): string | undefined {

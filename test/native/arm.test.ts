@@ -1,4 +1,7 @@
 import { execFile, spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { Target } from './build-driver.ts'
@@ -16,6 +19,9 @@ const isPossible = process.arch === 'x64' && canBuild(AARCH64) && spawnSync(EMUL
 if (!isPossible) console.log(`SKIPPED test/native/arm: no x86 with ${AARCH64.compiler} and ${EMULATOR}`)
 
 const run = promisify(execFile)
+
+const BUILD = fileURLToPath(new URL('../../src/native/build.mjs', import.meta.url))
+const PREBUILDS = fileURLToPath(new URL('../../prebuilds/linux-arm64/', import.meta.url))
 
 describe.skipIf(!isPossible)('NEON kernels under qemu, AddressSanitizer and UBSan', () => {
   let driver = ''
@@ -53,4 +59,20 @@ describe.skipIf(!isPossible)('NEON kernels under qemu, AddressSanitizer and UBSa
     await expect(emulate(['compare', 'neon-dot'], 'cortex-a53')).rejects.toThrow('does not have all of it')
     expect(await emulate(['fuzz', 'neon', '3', '30'], 'cortex-a53')).toMatch(/ 0 missed/)
   }, 60_000)
+
+  it.each(['libspexpand_ops.so', 'spexpand.node'])(
+    'build.mjs --target makes a library for the processor that it names: %s',
+    async (file) => {
+      await run(process.execPath, [BUILD, '--target', TRIPLE])
+      const machine = readFileSync(join(PREBUILDS, file)).readUInt16LE(18)
+      expect(machine).toBe(183) // EM_AARCH64
+    },
+    600_000,
+  )
+})
+
+it('build.mjs --target refuses what it does not know, and ends with 4', () => {
+  const { status, stderr } = spawnSync(process.execPath, [BUILD, '--target', 'pdp11'], { encoding: 'utf8' })
+  expect(stderr).toContain('--target is "pdp11", expected e.g. aarch64-linux-gnu')
+  expect(status).toBe(4)
 })

@@ -25,7 +25,7 @@ bool hasAvx512() {
 /** SPEXPAND_GEMM_ISA names one for tests; what the processor lacks is not taken, and gemm_isa() says what was. */
 Backend choose() {
   const char* wanted = std::getenv("SPEXPAND_GEMM_ISA");
-  const auto allows = [&](const char* name) { return !wanted || !*wanted || std::strcmp(wanted, name) == 0; };
+  [[maybe_unused]] const auto allows = [&](const char* name) { return !wanted || !*wanted || std::strcmp(wanted, name) == 0; };
 #if defined(__x86_64__)
   if (allows("amx") && hasAvx512() && hasTiles()) return {"amx", multiplyAmx};
   if (allows("avx512") && hasAvx512()) return {"avx512", multiplyAvx512};
