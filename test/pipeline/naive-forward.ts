@@ -2,9 +2,14 @@ import type { OpenedModel } from '../../src/model/open.ts'
 
 /**
  * The naive twin of the graphs: one sequence through a model of the llama form in float64, in plain loops over the
- * published formulas, reading tensors by their Hugging Face names. Returns logits (T, vocab).
+ * published formulas, reading tensors by their Hugging Face names. Returns logits (T, vocab). `ffWeights` gives gate, up
+ * and down for an FF input, those of the model by default.
  */
-export function naiveForward(model: OpenedModel, ids: readonly number[]): Float64Array {
+export function naiveForward(
+  model: Pick<OpenedModel, 'config' | 'weights'>,
+  ids: readonly number[],
+  ffWeights?: (layer: number, ffIn: Float64Array) => readonly [Float64Array, Float64Array, Float64Array],
+): Float64Array {
   const { config } = model
   const read = (name: string): Float64Array => Float64Array.from(model.weights.readF32(name))
   const embedding = read('model.embed_tokens.weight')
@@ -19,10 +24,11 @@ export function naiveForward(model: OpenedModel, ids: readonly number[]): Float6
       h.map((x) => rmsNorm(x, read(`${at}.input_layernorm.weight`), config.normEps)),
     )
     h.forEach((x, t) => add(x, mixed[t]!))
-    const [gate, up, down] = ['gate', 'up', 'down'].map((matrix) => read(`${at}.mlp.${matrix}_proj.weight`))
+    const dense = ffWeights ? [] : ['gate', 'up', 'down'].map((matrix) => read(`${at}.mlp.${matrix}_proj.weight`))
     const scale = read(`${at}.post_attention_layernorm.weight`)
     for (const x of h) {
       const n = rmsNorm(x, scale, config.normEps)
+      const [gate, up, down] = ffWeights ? ffWeights(layer, n) : dense
       const u = times(up!, n)
       const z = times(gate!, n).map((g, j) => (g / (1 + Math.exp(-g))) * u[j]!)
       add(x, times(down!, z))
@@ -34,7 +40,11 @@ export function naiveForward(model: OpenedModel, ids: readonly number[]): Float6
   return logits
 }
 
-function attention(model: OpenedModel, at: string, X: readonly Float64Array[]): Float64Array[] {
+function attention(
+  model: Pick<OpenedModel, 'config' | 'weights'>,
+  at: string,
+  X: readonly Float64Array[],
+): Float64Array[] {
   const { heads, kvHeads, headDim, slidingWindow } = model.config
   const project = (name: string, input: readonly Float64Array[]): Float64Array[] => {
     const W = Float64Array.from(model.weights.readF32(`${at}.self_attn.${name}.weight`))
@@ -72,7 +82,7 @@ function attention(model: OpenedModel, at: string, X: readonly Float64Array[]): 
 }
 
 /** Rotary embedding, first half of a head against the second, unscaled frequencies. */
-function rotate(x: Float64Array, position: number, model: OpenedModel): void {
+function rotate(x: Float64Array, position: number, model: Pick<OpenedModel, 'config'>): void {
   const { headDim, rope } = model.config
   if (rope?.type !== 'default') throw new Error('The naive twin knows the default rotary embedding only')
   const half = headDim / 2
