@@ -106,52 +106,40 @@ function linesOf(data: ReturnType<typeof medians>, color: string): Marks {
   )
 }
 
-const CHOICE_COLORS = {
-  wd: COLORS.strong,
-  mean: COLORS.gate_proj,
-  variance: COLORS.up_proj,
-  weight: COLORS.down_proj,
-  random: COLORS.faint,
-} as const
-
 function quality(subset: SubsetExperiment): Figure {
   const { rows, densePerplexity, denseStandardError, targets, top } = subset
-  const data = rows.map((row) => ({ ...row, name: CHOICE_NAMES[row.choice] }))
-  const panel = (
-    title: string,
-    label: string,
-    measure: 'perplexity' | 'kl',
-    more: Marks,
-  ): { title: string; svg: string } => ({
+  const levels = [...new Set(rows.map(({ sparsity }) => sparsity))].sort((a, b) => a - b)
+  const data = rows.map((row) => ({
+    ...row,
+    name: CHOICE_NAMES[row.choice],
+    opacity: (levels.indexOf(row.sparsity) + 1) / levels.length,
+  }))
+  const panel = (title: string, measure: 'perplexity' | 'kl', more: Marks): { title: string; svg: string } => ({
     title,
     svg: draw(
-      `${title} by zeros of the pruned rows`,
+      `${title} by choice of the pruned rows`,
       {
-        x: { label: 'zeros of the pruned rows', tickFormat: '%' },
-        y: { label, grid: true, ...(measure === 'kl' ? { type: 'log', tickFormat: '~g' } : {}) },
-        marginRight: 90,
+        x: {
+          label: measure === 'kl' ? 'KL (nats)' : 'perplexity',
+          type: 'log',
+          grid: true,
+          ticks: 4,
+          tickFormat: '~g',
+        },
+        // A row for each choice, the most harmful on top: labels at the ends of lines would lie on each other.
+        y: { label: null, domain: byHarm(rows).map((choice) => CHOICE_NAMES[choice]) },
+        marginLeft: 110,
+        insetLeft: 10,
       },
       [
         ...more,
-        ...Object.entries(CHOICE_COLORS).flatMap(([choice, stroke]) => {
-          const own = data.filter((row) => row.choice === choice)
-          return [
-            Plot.lineY(own, {
-              x: 'sparsity',
-              y: measure,
-              stroke,
-              strokeWidth: choice === 'wd' ? 2.5 : 1.5,
-              marker: 'dot',
-            }),
-            Plot.text(own.slice(-1), {
-              x: 'sparsity',
-              y: measure,
-              text: 'name',
-              fill: stroke,
-              textAnchor: 'start',
-              dx: 6,
-            }),
-          ]
+        Plot.dot(data, {
+          x: measure,
+          y: 'name',
+          r: 6,
+          fill: COLORS.strong,
+          fillOpacity: 'opacity',
+          stroke: COLORS.strong,
         }),
       ],
     ),
@@ -159,12 +147,21 @@ function quality(subset: SubsetExperiment): Figure {
   return {
     id: 'subset',
     title: 'Which neurons hurt when pruned',
-    caption: `Only ${share(top)} of the rows of gate, up and down of every layer are pruned, chosen by different measures; all other weights stay dense. Perplexity over ${count(targets)} tokens (dense ${shown(densePerplexity)} ± ${shown(denseStandardError)}, line) and KL to the dense model, which is the sharper of the two because every choice sees the same tokens.`,
+    caption: `Only ${share(top)} of the rows of gate, up and down of every layer are pruned, chosen by different measures; all other weights stay dense. Dots from light to dark: ${levels.map(share).join(', ')} zeros in those rows. Perplexity over ${count(targets)} tokens (dense ${shown(densePerplexity)} ± ${shown(denseStandardError)}, line) and KL to the dense model, which is the sharper of the two because every choice sees the same tokens.`,
     panels: [
-      panel('Perplexity', 'perplexity', 'perplexity', [Plot.ruleY([densePerplexity], { stroke: COLORS.faint })]),
-      panel('KL to dense', 'nats', 'kl', []),
+      panel('Perplexity', 'perplexity', [Plot.ruleX([densePerplexity], { stroke: COLORS.faint })]),
+      panel('KL to dense', 'kl', []),
     ],
     titles: ['choice', 'zeros', 'perplexity', 'standard_error', 'kl'],
     rows: rows.map((row) => [row.choice, row.sparsity, row.perplexity, row.standardError, row.kl]),
   }
+}
+
+/** Choices from the largest KL at the most zeros down. */
+function byHarm(rows: SubsetExperiment['rows']): SubsetExperiment['rows'][number]['choice'][] {
+  const most = Math.max(...rows.map(({ sparsity }) => sparsity))
+  return rows
+    .filter(({ sparsity }) => sparsity === most)
+    .sort((a, b) => b.kl - a.kl)
+    .map(({ choice }) => choice)
 }
