@@ -43,8 +43,8 @@ static inline __m512i expandBytes(const int8_t* values, uint64_t kept) {
 }
 
 /**
- * `count` elements from `first` on into the lower halves of bytes, at out[first & 1]; the upper halves mean nothing. Writes
- * up to 128 bytes more. With `asks` memory is asked for ahead; without, by whoever reads `out`, more evenly.
+ * `count` elements from `first` on into the lower halves of bytes, at out[first & 1]; the upper halves mean nothing.
+ * Writes up to 128 bytes more. With `asks` memory is asked for ahead; without, by whoever reads `out`, more evenly.
  */
 template <bool asks = true>
 static inline void unpackNibbles(const uint8_t* packed, long packedBytes, long first, long count, int8_t* out) {

@@ -38,7 +38,8 @@ inline void multiplyChunk(uint64_t kept, const uint16_t*& values, const float* c
   values += __builtin_popcountll(kept);
   prefetchAhead(values);
   for (int t = 0; t < tokens; t++)
-    for (int i = 0; i < 4; i++) sums[t][i & 1] = _mm512_fmadd_ps(w[i], _mm512_load_ps(x[t] + k + i * 16), sums[t][i & 1]);
+    for (int i = 0; i < 4; i++)
+      sums[t][i & 1] = _mm512_fmadd_ps(w[i], _mm512_load_ps(x[t] + k + i * 16), sums[t][i & 1]);
 }
 
 template <int tokens>
@@ -47,8 +48,8 @@ struct Columns {
 };
 
 /**
- * One row; `values` moves on to the next. Returns the sums of token 0, those of token t go to out[16 t]. Not inline, as in
- * rows_integer.avx512.cpp.
+ * One row; `values` moves on to the next. Returns the sums of token 0, those of token t go to out[16 t]. Not inline, as
+ * in rows_integer.avx512.cpp.
  */
 template <bool isBf16, bool isLast, int tokens>
 __attribute__((noinline)) __m512 row(const uint8_t* mask, long maskBytes, const uint16_t*& values,

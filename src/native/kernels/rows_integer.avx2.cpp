@@ -9,16 +9,42 @@ namespace spexpand::avx2 {
 
 namespace {
 
-inline __m128i expandEight(const int8_t* values, unsigned kept) {
-  const __m128i packed = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(values));
-  return _mm_shuffle_epi8(packed, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kShuffles.bytes[kept])));
+/**
+ * Shuffles of two mask bytes a and b: the low half of `first[a]` takes the values of a, the high half of `second[b]`
+ * those of b from 0 on; the high half of `first[a]` is how many a kept, so that the sum of both takes values that lie
+ * one behind the other. Pruned places take 0 (their high bit stays set, because at most 8 is added).
+ */
+struct PairShuffles {
+  uint8_t first[256][16];
+  uint8_t second[256][16];
+};
+
+constexpr PairShuffles makePairShuffles() {
+  PairShuffles all{};
+  for (int mask = 0; mask < 256; mask++) {
+    uint8_t next = 0;
+    for (int bit = 0; bit < 8; bit++) {
+      const bool isKept = mask >> bit & 1;
+      all.first[mask][bit] = all.second[mask][8 + bit] = isKept ? next : uint8_t{0x80};
+      next = static_cast<uint8_t>(next + isKept);
+    }
+    for (int i = 8; i < 16; i++) all.first[mask][i] = next;
+  }
+  return all;
 }
 
-/** 32 weights of four mask bytes; `before`: kept ones before each byte. */
-inline __m256i expand(const int8_t* values, const uint8_t* kept, const uint8_t* before) {
-  __m128i parts[4];
-  for (int i = 0; i < 4; i++) parts[i] = expandEight(values + before[i], kept[i]);
-  return _mm256_set_m128i(_mm_unpacklo_epi64(parts[2], parts[3]), _mm_unpacklo_epi64(parts[0], parts[1]));
+alignas(64) static constexpr PairShuffles kPairs = makePairShuffles();
+
+inline __m256i loadTwo(const void* low, const void* high) {
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(low))),
+                                 _mm_loadu_si128(static_cast<const __m128i*>(high)), 1);
+}
+
+/** 32 weights of four mask bytes; the values of the last two begin at `later`. 16 are read from either place. */
+inline __m256i expand(const int8_t* values, const int8_t* later, const uint8_t* mask) {
+  const __m256i first = loadTwo(kPairs.first[mask[0]], kPairs.first[mask[2]]);
+  const __m256i second = loadTwo(kPairs.second[mask[1]], kPairs.second[mask[3]]);
+  return _mm256_shuffle_epi8(loadTwo(values, later), _mm256_add_epi8(first, second));
 }
 
 /** Sums of four products each. 2 · 128 · 127 fits 16 bits. */
@@ -32,45 +58,77 @@ struct Columns {
   const float* blockScales;
 };
 
-/** One row for all tokens; `scales` (blocks) of the weights, or null where one scale serves the row. */
-template <long blockInputs, int tokens>
-void row(const uint8_t* mask, long maskBytes, const int8_t* values, const float* scales, const Columns* columns,
-         float* y) {
-  constexpr long words = blockInputs == 128 ? 2 : 1;
-  __m256 sums[tokens];
-  for (int t = 0; t < tokens; t++) sums[t] = _mm256_setzero_ps();
-  for (long b = 0; b < maskBytes; b += 8 * words) {
-    __m256i products[tokens];
-    for (int t = 0; t < tokens; t++) products[t] = _mm256_setzero_si256();
-    const auto endBlock = [&](long block) {
-      for (int t = 0; t < tokens; t++) {
-        const float factor = columns[t].blockScales[block] * (scales ? scales[block] : 1.0f);
-        sums[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products[t]), _mm256_set1_ps(factor), sums[t]);
-        products[t] = _mm256_setzero_si256();
-      }
-    };
-    for (long word = 0; word < words; word++) {
-      const uint64_t kept = maskAt(mask, maskBytes, b + word * 8, 8);
-      const uint64_t counts = countUpTo(kept);
-      const EightBytes eights(kept), before(counts << 8);
-      for (int half = 0; half < 2; half++) {
-        const __m256i weights = expand(values, eights.bytes + half * 4, before.bytes + half * 4);
-        for (int t = 0; t < tokens; t++) {
-          const auto* x = reinterpret_cast<const __m256i*>(columns[t].rounded + (b + word * 8) * 8 + half * 32);
-          products[t] = _mm256_add_epi32(products[t], multiply(weights, _mm256_load_si256(x)));
-        }
-        if (blockInputs == 32) endBlock(b / 4 + half);
-      }
-      values += counts >> 56;
-      prefetchAhead(values);
-    }
-    prefetchAhead(mask + b);
-    if (blockInputs > 32) endBlock(b * 8 / blockInputs);
+/** 64 inputs, whose mask bytes can all be read: adds to the two halves' products, which may be the same. */
+template <int tokens>
+inline const int8_t* multiplyWord(const uint8_t* mask, const int8_t* values, const Columns* columns, long k,
+                                  __m256i* firstProducts, __m256i* lastProducts) {
+  uint64_t kept;
+  std::memcpy(&kept, mask, 8);
+  const int8_t* half = values + __builtin_popcountll(kept & 0xffffffff);
+  const __m256i first = expand(values, values + __builtin_popcountll(kept & 0xffff), mask);
+  const __m256i last = expand(half, values + __builtin_popcountll(kept << 16), mask + 4);
+  for (int t = 0; t < tokens; t++) {
+    const auto* x = reinterpret_cast<const __m256i*>(columns[t].rounded + k);
+    firstProducts[t] = _mm256_add_epi32(firstProducts[t], multiply(first, _mm256_load_si256(x)));
+    lastProducts[t] = _mm256_add_epi32(lastProducts[t], multiply(last, _mm256_load_si256(x + 1)));
   }
-  for (int t = 0; t < tokens; t++) y[t] = sumOf(sums[t]);
+  return values + __builtin_popcountll(kept);
 }
 
-/** Values of rows as bytes where 8 can be read wherever a row ends; nibbles of several rows are unpacked at once. */
+/** One step (blockInputs, at least 64) of inputs from k on. */
+template <long blockInputs, int words, int tokens>
+inline const int8_t* multiplyStep(const uint8_t* mask, const int8_t* values, const float* scales,
+                                  const Columns* columns, long k, __m256* sums) {
+  __m256i products[2][tokens];
+  for (int t = 0; t < tokens; t++) products[0][t] = products[1][t] = _mm256_setzero_si256();
+  const auto endBlock = [&](__m256i* of, long block) {
+    for (int t = 0; t < tokens; t++) {
+      const float factor = columns[t].blockScales[block] * (scales ? scales[block] : 1.0f);
+      sums[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(of[t]), _mm256_set1_ps(factor), sums[t]);
+    }
+  };
+  constexpr bool isSplit = blockInputs == 32;
+#pragma GCC unroll 2
+  for (int word = 0; word < words; word++)
+    values = multiplyWord<tokens>(mask + word * 8, values, columns, k + word * 64, products[0], products[isSplit]);
+  endBlock(products[0], k / blockInputs);
+  if (isSplit) endBlock(products[1], k / blockInputs + 1);
+  return values;
+}
+
+/**
+ * One row for all tokens; `scales` (blocks) of the weights, or null where one scale serves the row. Returns the values
+ * of the next. Not inline: with the loop over rows around it gcc runs out of registers.
+ */
+template <long blockInputs, int tokens>
+__attribute__((noinline)) const int8_t* row(const uint8_t* mask, long maskBytes, const int8_t* values,
+                                            const float* scales, const Columns* columns, float* y) {
+  constexpr int words = blockInputs == 128 ? 2 : 1;
+  constexpr long bytes = 8 * words;
+  Columns own[tokens];
+  __m256 sums[tokens];
+  for (int t = 0; t < tokens; t++) {
+    own[t] = columns[t];
+    sums[t] = _mm256_setzero_ps();
+  }
+  const long whole = maskBytes & -bytes;
+  for (long b = 0; b < whole; b += bytes) {
+    values = multiplyStep<blockInputs, words, tokens>(mask + b, values, scales, own, b * 8, sums);
+    prefetchAhead(values);
+    if ((b & 63) == 0) prefetchAhead(mask + b);
+  }
+  if (whole < maskBytes) {
+    uint8_t rest[16] = {};
+    std::memcpy(rest, mask + whole, static_cast<size_t>(maskBytes - whole));
+    values = maskBytes - whole > 8
+                 ? multiplyStep<blockInputs, words, tokens>(rest, values, scales, own, whole * 8, sums)
+                 : multiplyStep<blockInputs, 1, tokens>(rest, values, scales, own, whole * 8, sums);
+  }
+  for (int t = 0; t < tokens; t++) y[t] = sumOf(sums[t]);
+  return values;
+}
+
+/** Values of rows as bytes where 16 can be read wherever a row ends; nibbles of several rows are unpacked at once. */
 struct Bytes {
   int8_t* scratch;
   long begin;  // element that the scratch begins with
@@ -83,7 +141,7 @@ struct Bytes {
       return scratch + (begin & 1) + (first - begin);
     }
     const int8_t* values = static_cast<const int8_t*>(stack.values) + first;
-    if (stack.rowEnd(row) + 8 <= stack.valueCount) return values;
+    if (stack.rowEnd(row) + 16 <= stack.valueCount) return values;
     std::memcpy(scratch, values, static_cast<size_t>(stack.rowEnd(row) - first));
     return scratch;
   }
@@ -102,8 +160,13 @@ struct Bytes {
 void widenScales(const Stack& stack, long at, long blockInputs, long blocks, float* out) {
   const uint16_t* scales = stack.scales + at * stack.groups;
   const long perGroup = stack.groupSize / blockInputs;
+  const long there = (stack.experts * stack.outputs - at) * stack.groups;  // up to the end of the tensor
   long block = 0;
-  for (long group = 0; group < stack.groups; group++) {
+  long group = 0;
+  for (; perGroup == 1 && group < stack.groups && group + 8 <= there; group += 8)
+    _mm256_storeu_ps(out + group, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + group))));
+  if (group > 0) block = group = group < stack.groups ? group : stack.groups;
+  for (; group < stack.groups; group++) {
     const float scale = _cvtsh_ss(scales[group]);
     for (long b = 0; b < perGroup && block < blocks; b++) out[block++] = scale;
   }

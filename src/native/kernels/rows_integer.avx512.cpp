@@ -49,13 +49,16 @@ inline void multiplyStep(const uint8_t* mask, long bytes, long step, Values& val
   }
   const auto at = reinterpret_cast<uintptr_t>(values.next);
   prefetchAhead(reinterpret_cast<const char*>(source == Source::nibbles ? (at >> 1) + values.packed : at));
-  for (int t = 0; t < tokens; t++)
-    sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[t]), factorsAt<blockInputs>(columns.factors[t], step), sums[t]);
+  for (int t = 0; t < tokens; t++) {
+    const __m512 factors = factorsAt<blockInputs>(columns.factors[t], step);
+    sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[t]), factors, sums[t]);
+  }
 }
 
 /**
- * One row; `values` moves on to the next. Returns the sums of token 0, those of token t go to out[16 t]. Not inline: with
- * the loop over rows around it gcc runs out of registers, and one costs more than a call.
+ * One row; `values` moves on to the next. Returns the sums of token 0, those of token t go to out[16 t]. Not inline:
+ * with the loop over rows around it gcc runs out of registers, and keeps numbers in vectors. It returns a vector because
+ * gcc then adds no vzeroupper.
  */
 template <long blockInputs, Source source, int tokens>
 __attribute__((noinline)) __m512 row(const uint8_t* mask, long maskBytes, Values& values,
