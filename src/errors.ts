@@ -25,12 +25,25 @@ export const EXIT_CODES: Readonly<Record<ErrorKind, number>> = {
   interrupted: 130,
 }
 
+/** Messages quote names out of files, which may be megabytes long. */
+const MAX_MESSAGE_CHARS = 4000
+/** Characters that end a line, move a terminal's cursor, or turn the direction of writing. */
+// oxlint-disable-next-line no-control-regex
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
+
+/** `text` in one line of limited length, whatever a file has put into it. */
+function oneLine(text: string): string {
+  const half = MAX_MESSAGE_CHARS / 2
+  const short = text.length > MAX_MESSAGE_CHARS ? `${text.slice(0, half)} … ${text.slice(-half)}` : text
+  return short.replaceAll(CONTROL, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
 /** An error that a user can act on: one line that names action, place, got, wanted and remedy. */
 export class SpexpandError extends Error {
   readonly kind: ErrorKind
 
   constructor(kind: ErrorKind, message: string, options?: { cause?: unknown }) {
-    super(message, options)
+    super(oneLine(message), options)
     this.name = 'SpexpandError'
     this.kind = kind
   }

@@ -19,7 +19,8 @@ export function withinTime<T>(limitMs: number, body: () => T): T {
   try {
     return call.runInContext(context, { timeout: Math.ceil(limitMs) }) as T
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
+    // It is of the context's own Error, not of ours.
+    if ((error as { readonly code?: unknown } | null)?.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
       throw new TimeLimitError(`it takes longer than ${Math.ceil(limitMs)} ms`, { cause: error })
     throw error
   } finally {

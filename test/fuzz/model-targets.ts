@@ -199,7 +199,7 @@ const TEMPLATE_WORDS = [
   '{% set ns = namespace(s="ab") %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}',
   '{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}',
   '{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s|tojson }}',
-  '{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}',
+  '{% macro f(g) %}{{ g(g) }}{% endmacro %}{{ f(f) }}',
   '{{ messages.constructor }}{{ messages.__proto__ }}{{ raise_exception.constructor("return process")() }}',
   '{{ "x"|indent(200000) }}',
   '{{ strftime_now("%Y") }}{{ strftime_now(1) }}',

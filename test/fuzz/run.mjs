@@ -57,7 +57,8 @@ for (const { target, share } of targets) {
   const { isSound, outcomes, why } = run(inputs, target)
   const outcome = outcomes.find((one) => one.target === target)
   if (!isSound || !outcome) {
-    failures.push({ target, why })
+    failures.push(target)
+    console.error(`\n${target}:\n${why}`)
     row(target, inputs, '', '', '', '', 'FAILED')
     continue
   }
@@ -71,5 +72,4 @@ for (const { target, share } of targets) {
 }
 row('all', all.inputs, all.seconds.toFixed(1), all.worstMs.toFixed(0), MB(all.largestBytes), MB(all.grownBytes), '')
 rmSync(scratch, { recursive: true, force: true })
-for (const { target, why } of failures) console.error(`\n${target}:\n${why}`)
 process.exitCode = failures.length > 0 ? 1 : 0

@@ -138,3 +138,34 @@ describe('openTokenizer()', () => {
     expect(() => openTokenizer(folder)).toThrow(/it is not UTF-8 text/)
   })
 })
+
+function split(pattern: string): object {
+  return {
+    type: 'Split',
+    pattern: { Regex: pattern },
+    behavior: 'Isolated',
+    invert: false,
+  }
+}
+
+describe('hostile tokenizers', () => {
+  const bpe = { type: 'BPE', vocab: { '</s>': 0, a: 1, b: 2 }, merges: [], unk_token: '</s>' }
+
+  it('a pattern that backtracks without end is stopped and named', () => {
+    const files = { 'tokenizer_config.json': { eos_token: '</s>' } }
+    const tokenizer = { model: bpe, pre_tokenizer: split('(a+)+$') }
+    const { encode } = openTokenizer(folderWith({ ...files, 'tokenizer.json': tokenizer }))
+    expect(encode('aab').length).toBeGreaterThan(0)
+    const endless = (): number[] => encode(`${'a'.repeat(40)}b`)
+    expect(endless).toThrow(FormatError)
+    expect(endless).toThrow(
+      /tokenizer\.json: a pattern in it may never end: it takes longer than \d+ ms on a text of 41/,
+    )
+  })
+
+  it('a tokenizer.json that is a link out of the folder is not read', () => {
+    const folder = folderWith({})
+    fs.symlinkSync(path.join(DEMO, 'tokenizer.json'), path.join(folder, 'tokenizer.json'))
+    expect(() => openTokenizer(folder)).toThrow(/it is a link that leads out of its folder/)
+  })
+})

@@ -61,4 +61,53 @@ describe('openChatTemplate()', () => {
     expect(() => openChatTemplate(written(undefined))).toThrow(UsageError)
     expect(() => openChatTemplate(written('{% for x in %}'))).toThrow(FormatError)
   })
+
+  it.each([
+    [
+      'a range of a thousand million',
+      '{% for i in range(1000000000) %}x{% endfor %}',
+      /range\(\) of 1000000000 numbers/,
+    ],
+    [
+      'loops in loops',
+      '{% for i in range(99999) %}{% for j in range(99999) %}{{ j }}{% endfor %}{% endfor %}',
+      /more than 1000000 steps|longer than \d+ ?ms/,
+    ],
+    [
+      'a string doubled 60 times',
+      '{% set n = namespace(s="ab") %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}',
+      /a value of \d+ parts|more than \d+ characters/,
+    ],
+    [
+      'a list doubled 60 times',
+      '{% set n = namespace(s=[1]) %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}',
+      /a value of \d+ parts|more than \d+ characters/,
+    ],
+    ['a macro that calls itself', '{% macro f(g) %}{{ g(g) }}{% endmacro %}{{ f(f) }}', /call stack/],
+    ['white space without an end', `${' '.repeat(200_000)}x`, /longer than/],
+    ['a template of a megabyte', 'x'.repeat(1_000_001), /it has 1000001 characters, at most 1000000/],
+  ])('stops %s', (_, template, message) => {
+    const render = (): string => openChatTemplate(written(template)).render(user)
+    expect(render).toThrow(FormatError)
+    expect(render).toThrow(message)
+  })
+
+  it('reaches no code and no prototype of ours', () => {
+    const tried = [
+      '{{ messages.constructor }}',
+      '{{ messages["__proto__"] }}',
+      '{{ raise_exception.constructor }}',
+      '{{ (1).constructor }}',
+      '{% set messages.__proto__ = 1 %}',
+    ].map((template) => {
+      try {
+        return openChatTemplate(written(template)).render(user)
+      } catch (error) {
+        expect(error).toBeInstanceOf(FormatError)
+        return ''
+      }
+    })
+    expect(tried.join('')).not.toMatch(/function|native code|\[object/)
+    expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false)
+  })
 })
