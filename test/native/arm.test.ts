@@ -27,7 +27,7 @@ describe.skipIf(!isPossible)('NEON kernels under qemu, AddressSanitizer and UBSa
   let driver = ''
   beforeAll(async () => {
     driver = await buildDriver(AARCH64)
-  }, 600_000)
+  }, 900_000)
 
   /** What the driver prints on a processor that has everything, or on the one named. */
   const emulate = async (args: readonly string[], cpu = 'max'): Promise<string> => {
