@@ -5,6 +5,7 @@ import type { TensorSource } from '../../../export/shards.ts'
 import { planShards, writeShards } from '../../../export/shards.ts'
 import { FormatError, UsageError } from '../../errors.ts'
 import { writeFileWhole } from '../../formats/bytes.ts'
+import { withString } from '../../formats/json-edit.ts'
 import type { TensorStore } from '../../formats/safetensors/reader.ts'
 import { openWeights } from '../../formats/safetensors/weights.ts'
 import type { ModelConfig } from '../../model/config.ts'
@@ -148,9 +149,10 @@ const TORCH_TYPES: Readonly<Record<string, string>> = { F16: 'float16', BF16: 'b
  * bfloat16 would round the f16 weights once more.
  */
 function writeConfig(from: string, out: string, dtype: string): string {
-  const config = JSON.parse(readFileSync(join(from, 'config.json'), 'utf8')) as Record<string, unknown>
-  const key = 'dtype' in config ? 'dtype' : 'torch_dtype'
+  const text = readFileSync(join(from, 'config.json'), 'utf8')
+  const key = 'dtype' in (JSON.parse(text) as object) ? 'dtype' : 'torch_dtype'
   const computeType = TORCH_TYPES[dtype]!
-  writeFileWhole(join(out, 'config.json'), `${JSON.stringify({ ...config, [key]: computeType }, undefined, 2)}\n`)
+  // The text is edited: transformers 5 refuses whole numbers where it wants others, and JSON.stringify() makes 6 of 6.0.
+  writeFileWhole(join(out, 'config.json'), withString(text, key, computeType))
   return computeType
 }
