@@ -53,11 +53,11 @@ function change(what: string, dense: number, artifact: number): { ratio: number;
 }
 
 function needs(plan: PlanResult): string {
-  const { artifactBytes, diskBytes, freeDiskBytes, memory, seconds, probe } = plan
+  const { artifactBytes, diskBytes, freeDiskBytes, memory, seconds, cpuSeconds = 0, probe } = plan
   const time =
     seconds === undefined
       ? 'not estimated (no probe)'
-      : `about ${duration(seconds * 1000)}${probe ? `, by a probe of ${digits(probe.gflops, 3)} GFLOP/s on ${probe.threads} threads` : ''}`
+      : `about ${duration(seconds * 1000)} on an idle machine, ${duration(cpuSeconds * 1000)} of processors${probe ? `, by a probe of one block (${digits(probe.gflops, 3)} GFLOP/s a thread, ${probe.products})` : ''}`
   const short = diskBytes > freeDiskBytes ? ': NOT ENOUGH' : ''
   return table(
     [

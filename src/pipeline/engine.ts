@@ -129,6 +129,13 @@ export class Engine {
     }
   }
 
+  /** Frees the sessions; a worker ends instead. */
+  async close(): Promise<void> {
+    for (const { session } of this.sessions.values()) await (await session).release()
+    this.sessions.clear()
+    this.model.close()
+  }
+
   /** The session of a graph, made on first use; the graphs of another layer are released. */
   async session(kind: SessionKind, layer = -1): Promise<Session> {
     const held = this.sessions.get(kind)

@@ -5,24 +5,22 @@ import { modelName } from '../model/name.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { openModel } from '../model/open.ts'
 import { createBlas } from '../runtime/blas.ts'
+import { nativeProducts } from '../runtime/native-products.ts'
 import { freeBytes } from './disk.ts'
-import { matricesOf } from './jobs.ts'
 import { planMemory } from './memory.ts'
 import type { Resolved } from './options.ts'
 import { resolveOptions } from './options.ts'
-import { layerOptions, profileFromReport, profileOf, withProfile, writeProfile } from './profile.ts'
+import { probeCosts } from './probe.ts'
+import { productsOf } from './products.ts'
+import { profileFromReport, profileOf, withProfile, writeProfile } from './profile.ts'
 import { compressionSizes } from './sizes.ts'
+import { processorMs } from './stopwatch.ts'
+import { runTime } from './time-model.ts'
 import type { CompressOptions, PlanResult } from './types.ts'
 
-/** Side of the products of the probe, and how long it measures them. */
-const PROBE_SIDE = 1024
-const PROBE_MS = 3000
-/**
- * Share of the probe's rate that the stages of a run reach, from profiles of SmolLM2-135M and the demo model
- * (docs/results.md): products run close to it, the column sweep of the solver does not.
- */
-const FORWARD_EFFICIENCY = 0.6
-const SOLVER_EFFICIENCY = 0.25
+/** Side of the products whose rate is told, and how long they are measured. */
+const PRODUCT_SIDE = 1024
+const PRODUCT_MS = 1000
 
 /** What a run of compress() with these options will cost and give, without doing it. */
 export async function plan(
@@ -46,7 +44,10 @@ export async function plan(
     const resolved = withProfile(plain, profile)
     const memory = planMemory(model, resolved)
     const sizes = compressionSizes(model, resolved, memory)
-    const probe = options.probe === false ? undefined : await probeMachine(resolved.threads)
+    const isProbed = options.probe !== false
+    if (isProbed) resolved.onProgress?.({ stage: 'time', done: 0, total: 1 })
+    const gflops = isProbed ? await productRate(resolved) : 0
+    const time = isProbed ? runTime(model, resolved, memory, await probeCosts(model, resolved), sizes) : undefined
     const { config } = model
     const tokensPerExpert = Math.floor(resolved.tokens / resolved.experts)
     const freeDiskBytes = freeBytes(options.out ?? '.')
@@ -68,7 +69,7 @@ export async function plan(
       diskBytes: sizes.diskBytes,
       freeDiskBytes,
       memory,
-      ...(probe ? { probe, seconds: seconds(model, resolved, probe.gflops) } : {}),
+      ...(time ? { probe: { gflops, products: productsOf(resolved) }, ...time } : {}),
       tokensPerExpert,
       ...(profile ? { profile } : {}),
       rankRisk: rankRisk(model, tokensPerExpert),
@@ -126,36 +127,15 @@ function warnings(options: Resolved, sizes: ReturnType<typeof compressionSizes>,
   return list
 }
 
-/** Rate of single-precision products on this machine, in 10⁹ operations a second. */
-async function probeMachine(threads: number): Promise<{ gflops: number; threads: number }> {
-  const blas = await createBlas(threads)
-  const operand = new Float32Array(PROBE_SIDE * PROBE_SIDE).fill(1)
-  const C = new Float32Array(PROBE_SIDE * PROBE_SIDE)
-  const product = (): Promise<void> => blas.gemm(PROBE_SIDE, PROBE_SIDE, PROBE_SIDE, operand, operand, C)
+/** Rate of the single-precision products that the run would use, on one thread, in 10⁹ operations a second. */
+async function productRate(options: Resolved): Promise<number> {
+  const blas = (options.native ? nativeProducts() : undefined) ?? (await createBlas(1))
+  const operand = new Float32Array(PRODUCT_SIDE ** 2).fill(1)
+  const C = new Float32Array(PRODUCT_SIDE ** 2)
+  const product = (): Promise<void> => blas.gemm(PRODUCT_SIDE, PRODUCT_SIDE, PRODUCT_SIDE, operand, operand, C)
   await product()
-  const start = performance.now()
+  const start = processorMs()
   let runs = 0
-  for (; performance.now() - start < PROBE_MS; runs++) await product()
-  return { gflops: (runs * 2 * PROBE_SIDE ** 3) / (performance.now() - start) / 1e6, threads }
-}
-
-/** Operations of a run over the rate they reach. */
-function seconds(model: OpenedModel, options: Resolved, gflops: number): number {
-  const { hidden, ff, layers, heads, kvHeads, headDim } = model.config
-  const { tokens, sequenceLength } = options
-  const attention = 2 * hidden * headDim * (2 * heads + 2 * kvHeads) + 2 * sequenceLength * heads * headDim
-  const front = matricesOf(model.config).length - 1
-  const forward = tokens * (attention + 2 * (front + 1) * hidden * ff + 2 * front * hidden * ff + hidden ** 2 + ff ** 2)
-  const solve = solverOperations(front * ff, hidden) + solverOperations(hidden, ff)
-  let solves = 0
-  for (let layer = 0; layer < layers; layer++) {
-    const { experts } = layerOptions(options, layer)
-    solves += (experts + (experts > 1 ? 1 : 0)) * solve
-  }
-  return ((layers * forward) / FORWARD_EFFICIENCY + solves / SOLVER_EFFICIENCY) / (gflops * 1e9)
-}
-
-/** One factorisation and one sweep. */
-function solverOperations(outputs: number, inputs: number): number {
-  return 2 * outputs * inputs ** 2 + inputs ** 3 / 3
+  for (; runs < 2 || processorMs() - start < PRODUCT_MS; runs++) await product()
+  return (runs * 2 * PRODUCT_SIDE ** 3) / (processorMs() - start) / 1e6
 }

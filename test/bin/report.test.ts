@@ -103,7 +103,9 @@ describe('planReport()', () => {
   it('warns where the disk is too small, and says what the time rests on', () => {
     const text = planReport(planResult)
     expect(text).toContain('100 MB of 50.0 MB free: NOT ENOUGH')
-    expect(text).toContain('about 1 min 01 s, by a probe of 250 GFLOP/s on 2 threads')
+    expect(text).toContain(
+      'about 1 min 01 s on an idle machine, 1 min 50 s of processors, by a probe of one block (250 GFLOP/s a thread, amx)',
+    )
     expect(text).toContain('Warnings:\n  16 experts are bigger on disk')
     const { seconds: _, probe: __, ...unprobed } = planResult
     expect(planReport(unprobed)).toContain('not estimated')

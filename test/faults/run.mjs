@@ -2,16 +2,20 @@
 // with the bytes of a run that nothing disturbed. Takes minutes, so it is not part of npm test. Needs npm run build.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const CLI = fileURLToPath(new URL('../../dist/bin/spexpand.js', import.meta.url))
+const CORPUS = fileURLToPath(new URL('../../calibration/corpora/calibration.jsonl', import.meta.url))
 const BLOCKS = 8 // of the embedded demo model
 const KILLS = Number(process.env.KILLS ?? 20)
-const OPTIONS = ['--experts', '4', '--tokens', '4096', '--min-tokens-per-expert', '1', '--no-eval', '--quiet', '--json']
 const folder = mkdtempSync(join(tmpdir(), 'spexpand-faults-'))
+// A short text: reading the bundled one would take longer than all the rest.
+const text = join(folder, 'text.txt')
+const OPTIONS = ['--experts', '4', '--tokens', '2048', '--min-tokens-per-expert', '1', '--no-eval', '--quiet', '--json']
+OPTIONS.push('--text', text)
 
 let seed = Number(process.env.SEED ?? 1)
 /** Uniform in [0, 1): a linear congruential generator, so that a failure can be repeated. */
@@ -168,6 +172,7 @@ async function fullDisk(expected) {
 }
 
 try {
+  writeFileSync(text, readFileSync(CORPUS, 'utf8').slice(0, 50_000))
   const reference = join(folder, 'undisturbed')
   const { code, seconds, error } = await compress(reference)
   if (code !== 0) throw new Error(`the undisturbed run ended with ${code}: ${error}`)
