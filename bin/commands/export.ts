@@ -68,7 +68,7 @@ async function runExport(artifact: string, flags: Flags, context: Context): Prom
     throw new UsageError(`export: --${native ? 'native' : 'portable'} is for --to genai, got --to ${to}`)
   if (to === 'genai' && weights !== undefined)
     throw new UsageError(
-      'export: --weights is for the other formats, got --to genai, which keeps the weights as they are',
+      'export: --weights is for --to hf-dense, mixtral and gguf, got --to genai, which keeps the weights as they are',
     )
   if (to !== 'gguf' && weights === 'q8_0')
     throw new UsageError(`export: --weights q8_0 is for --to gguf, got --to ${to}`)
