@@ -1,5 +1,5 @@
 import { existsSync, realpathSync } from 'node:fs'
-import { dirname, join, resolve, sep } from 'node:path'
+import { join, sep } from 'node:path'
 import { FormatError } from '../errors.ts'
 
 /**
@@ -10,8 +10,8 @@ export function isInsideFolder(name: string): boolean {
   return name !== '' && !name.split('/').some((part) => part === '' || part === '..') && !/[\\:\0]/.test(name)
 }
 
-/** A snapshot in the cache of huggingface_hub: its files are links to ../../blobs. */
-const SNAPSHOT = /[\\/]models--[^\\/]+[\\/]snapshots[\\/][0-9a-f]{40}$/
+/** In a snapshot of the cache of huggingface_hub, whose files are links to the blobs beside it. */
+const SNAPSHOT = /^(.*[\\/]models--[^\\/]+)[\\/]snapshots[\\/][0-9a-f]{40}(?:[\\/]|$)/
 
 /**
  * The path of a file of a model or artifact, or undefined where there is none. A folder may come from anywhere, and what is
@@ -23,8 +23,8 @@ export function fileInFolder(folder: string, name: string): string | undefined {
   if (!existsSync(path)) return undefined
   const real = realpathSync(path)
   const root = realpathSync(folder)
-  const isHub = SNAPSHOT.test(resolve(folder))
-  const allowed = [root, ...(isHub ? [join(dirname(dirname(root)), 'blobs')] : [])]
+  const repository = SNAPSHOT.exec(root)?.[1]
+  const allowed = [root, ...(repository === undefined ? [] : [join(repository, 'blobs')])]
   if (!allowed.some((place) => real.startsWith(place.endsWith(sep) ? place : place + sep)))
     throw new FormatError(
       `Cannot use ${path}: it is a link that leads out of its folder, to ${real}: put the file itself there (cp -L)`,
