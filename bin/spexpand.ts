@@ -25,7 +25,10 @@ process.on('uncaughtException', (error) => {
 const signals = watchSignals(
   {
     on: (signal, listener) => process.on(signal, listener),
-    exit: (code) => process.exit(code),
+    exit(code) {
+      log.event('warning', 'end', { code })
+      process.exit(code)
+    },
     after: (ms, then) => setTimeout(then, ms).unref(),
   },
   (line) => stderr.write(line),
