@@ -11,7 +11,7 @@ import type { TensorListener } from './gguf-weights.ts'
 import { writeWeights } from './gguf-weights.ts'
 
 /** Changes whenever the same file would be converted to other bytes: converted copies are kept under it. */
-export const GGUF_CONVERSION = 1
+export const GGUF_CONVERSION = 2
 
 /** Whether a path is meant as a GGUF file. */
 export function isGgufPath(name: string): boolean {
@@ -40,7 +40,7 @@ export async function convertGguf(ggufPath: string, folder: string, onTensor?: T
     const tokenizer = tokenizerOf(meta)
     fs.mkdirSync(folder, { recursive: true })
     const write = (name: string, value: object): void =>
-      writeFileWhole(path.join(folder, name), `${JSON.stringify(value, null, 1)}\n`)
+      writeFileWhole(path.join(folder, name), `${fractions(JSON.stringify(value, null, 1))}\n`)
     write('tokenizer.json', tokenizer.tokenizer)
     write('tokenizer_config.json', tokenizer.config)
     const template = tokenizer.config['chat_template']
@@ -53,4 +53,9 @@ export async function convertGguf(ggufPath: string, folder: string, onTensor?: T
   } finally {
     file.close()
   }
+}
+
+/** Caps of Gemma are floats to transformers 5, which refuses 30 for 30.0; JSON.stringify() knows no difference. */
+function fractions(json: string): string {
+  return json.replaceAll(/^( "\w+_softcapping": \d+)(?=,?$)/gm, '$1.0')
 }

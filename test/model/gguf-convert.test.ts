@@ -94,6 +94,7 @@ describe('convertGguf()', () => {
       expect(worst, key).toBeLessThanOrEqual(key.includes('norm') ? 2 ** -24 : 0)
     }
     const config = readConfig(model)
+    expect(fs.readFileSync(path.join(model, 'config.json'), 'utf8')).toMatch(/"final_logit_softcapping": 6\.0,?\n/)
     expect(config).toEqual({
       ...readConfig(original),
       attentionScale: 1 / Math.sqrt(16), // by the head size, as every model of this family but one has it
