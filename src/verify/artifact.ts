@@ -1,8 +1,9 @@
 import { existsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { FormatError, IntegrityError } from '../errors.ts'
 import { closeFile, openForReading, readRange } from '../formats/bytes.ts'
 import { decodeModel } from '../formats/onnx/decode.ts'
+import { externalLocations } from '../formats/onnx/locations.ts'
 import type { Model } from '../formats/onnx/types.ts'
 import { fileInFolder } from '../formats/paths.ts'
 import { settleFolder } from '../formats/replace-folder.ts'
@@ -75,25 +76,21 @@ export function checkIntegrity(
   }
 }
 
-/**
- * model.onnx of an artifact, or of any folder that has one. Throws FormatError when it cannot be read, or names weights
- * outside the folder.
- */
+/** model.onnx of an artifact, or of any folder that has one. Throws as readGraphFile() does. */
 export function readGraph(folder: string): Model {
-  const model = readGraphFile(join(folder, GRAPH))
-  // The runtime maps these files itself, wherever links lead.
-  const locations = new Set(model.graph.initializer.flatMap(({ external }) => (external ? [external.location] : [])))
-  for (const location of locations) fileInFolder(folder, location)
-  return model
+  return readGraphFile(join(folder, GRAPH))
 }
 
-/** An .onnx file. Throws FormatError when it is none. */
+/** An .onnx file. Throws FormatError when it is none, or when its external data lie behind a link out of its folder. */
 export function readGraphFile(path: string): Model {
   const file = openForReading(path)
   try {
     if (file.byteLength > MAX_GRAPH_BYTES)
       throw new FormatError(`Cannot read ${path}: it has ${file.byteLength} bytes, an ONNX file at most 2 GiB`)
-    return decodeModel(readRange(file, 0, file.byteLength), path)
+    const model = decodeModel(readRange(file, 0, file.byteLength), path)
+    // The runtime maps these files itself, wherever links lead.
+    for (const location of externalLocations(model)) fileInFolder(dirname(path), location)
+    return model
   } finally {
     closeFile(file)
   }
