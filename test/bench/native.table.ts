@@ -4,6 +4,8 @@
 //   SPEXPAND_BENCH_PROMPTS  the same for the prompt (default 576x1536x2 2048x5632x1)
 //   SPEXPAND_BENCH_THREADS  default 1 2
 //   SPEXPAND_BENCH_ROUNDS   default 15
+//   SPEXPAND_BENCH_CLOCK    wall (default), or cpu: processor time of all threads, where others keep the machine busy
+//   SPEXPAND_BENCH_ISAS     our instruction sets, for example avx512 avx2 (default: the best of this processor)
 import { readFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { expect, it } from 'vitest'
@@ -21,23 +23,35 @@ import { createPool } from './random.ts'
 const SPARSITY = 0.7
 const PROMPT = { tokens: 512, experts: 16 }
 const WARM_UP = 2
-
-type Engine = { readonly name: string; readonly provider: Provider; readonly product: ProductOf }
-const ENGINES: readonly Engine[] = [
-  { name: 'onnxruntime f32', provider: 'cpu', product: denseF32 },
-  { name: 'onnxruntime 8-bit', provider: 'cpu', product: denseBits(8) },
-  { name: 'onnxruntime 4-bit', provider: 'cpu', product: denseBits(4) },
-  { name: 'spexpand f16', provider: 'spexpand', product: sparse('f16', 0) },
-  { name: 'spexpand int8', provider: 'spexpand', product: sparse('int8', 0) },
-  { name: 'spexpand int4, 128', provider: 'spexpand', product: sparse('int4', 128) },
-  { name: 'spexpand int4, 32', provider: 'spexpand', product: sparse('int4', 32) },
-]
+const NAME_WIDTH = 26
 
 const words = (name: string, otherwise: string): string[] => (process.env[name] ?? otherwise).trim().split(/\s+/)
+
+/** `isa`: what SPEXPAND_ISA names while the session is made. */
+type Engine = { readonly name: string; readonly provider: Provider; readonly product: ProductOf; readonly isa: string }
+const dense = (name: string, product: ProductOf): Engine => ({ name, product, provider: 'cpu', isa: '' })
+const SPARSE: readonly (readonly [string, ProductOf])[] = [
+  ['f16', sparse('f16', 0)],
+  ['int8', sparse('int8', 0)],
+  ['int4, 128', sparse('int4', 128)],
+  ['int4, 32', sparse('int4', 32)],
+]
+const ENGINES: readonly Engine[] = [
+  dense('onnxruntime f32', denseF32),
+  dense('onnxruntime 8-bit', denseBits(8)),
+  dense('onnxruntime 4-bit', denseBits(4)),
+  ...words('SPEXPAND_BENCH_ISAS', '').flatMap((isa) =>
+    SPARSE.map(([type, product]): Engine => {
+      return { name: `spexpand ${type}${isa && ` ${isa}`}`, product, provider: 'spexpand', isa }
+    }),
+  ),
+]
+
 const SHAPES = words('SPEXPAND_BENCH_SHAPES', '576x1536x24 2048x5632x4 4096x11008x1').map((text) => shapeOf(text, 1))
 const PROMPTS = words('SPEXPAND_BENCH_PROMPTS', '576x1536x2 2048x5632x1').map((text) => shapeOf(text, PROMPT.experts))
 const THREADS = words('SPEXPAND_BENCH_THREADS', '1 2').map(Number)
 const ROUNDS = Number(process.env['SPEXPAND_BENCH_ROUNDS'] ?? 15)
+const CLOCK = process.env['SPEXPAND_BENCH_CLOCK'] ?? 'wall'
 /** Loading gigabytes and running them many times. */
 const TIMEOUT = 3_600_000
 
@@ -48,7 +62,8 @@ it('says where it runs', () => {
   const { version } = JSON.parse(readFileSync(runtime, 'utf8')) as { version: string }
   print(
     `\n${cpus()[0]?.model}, ${cpus().length} processors, Node ${process.version}, onnxruntime-node ${version}`,
-    `One gated FFN, medians of ${ROUNDS} rounds in turns with quartiles, ms per FFN; spexpand: ${SPARSITY * 100} % zeros.`,
+    `One gated FFN, medians of ${ROUNDS} rounds in turns with quartiles, ms per FFN by ${CLOCK} clock.`,
+    `spexpand: ${SPARSITY * 100} % zeros.`,
     'Bytes are those of the weights one token reads; in brackets the share of the measured read bandwidth.',
   )
 })
@@ -99,22 +114,34 @@ async function measure(
     }
     const feeds = feedsOf(shape, tokens)
     const run = sessions.map((session) => () => session.run(present(feeds, session)))
-    const timings = await timeInTurns(run, { warmUp: WARM_UP, rounds: ROUNDS, now: () => performance.now() })
+    const timings = await timeInTurns(run, { warmUp: WARM_UP, rounds: ROUNDS, now: clockOf(CLOCK) })
     return { bytes, timings: timings.map((timing) => perFfn(timing, shape.count)) }
   } finally {
     for (const session of sessions) await session.release()
   }
 }
 
+/** Milliseconds. */
+function clockOf(name: string): () => number {
+  if (name === 'wall') return () => performance.now()
+  if (name !== 'cpu') throw new Error(`SPEXPAND_BENCH_CLOCK is "${name}", expected wall or cpu`)
+  return () => {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1000
+  }
+}
+
 /** A dense form has one expert, whatever the shape says. */
 async function load(
-  { provider, product }: Engine,
+  { provider, product, isa }: Engine,
   shape: Shape,
   threads: number,
   pool: Pool,
 ): Promise<{ session: Session; bytesPerFfn: number }> {
   const experts = provider === 'spexpand' ? shape.experts : 1
   const { model, bytesPerFfn } = ffnChain({ ...shape, experts }, product, pool)
+  // Kernels choose their instruction set when their node is made.
+  if (isa) process.env['SPEXPAND_ISA'] = isa
   // Idle threads of an engine that is not on turn must not take a core from the one that is.
   return { session: await createSession(model, { provider, threads, takesTurns: true }), bytesPerFfn }
 }
@@ -147,7 +174,7 @@ function rowOf(name: string, timings: readonly Timing[], i: number): string {
     const index = ENGINES.findIndex((engine) => engine.name === `onnxruntime ${other}`)
     return `${(timings[index]!.medianMs / medianMs).toFixed(2).padStart(6)} x ${other}`
   }
-  return `  ${name.padEnd(19)}${ms(medianMs)} ms [${ms(q1Ms)},${ms(q3Ms)}]${over('f32')}${over('8-bit')}${over('4-bit')}`
+  return `  ${name.padEnd(NAME_WIDTH)}${ms(medianMs)} ms [${ms(q1Ms)},${ms(q3Ms)}]${over('f32')}${over('8-bit')}${over('4-bit')}`
 }
 
 function ms(value: number): string {

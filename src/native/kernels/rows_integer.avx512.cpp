@@ -57,8 +57,8 @@ inline void multiplyStep(const uint8_t* mask, long bytes, long step, Values& val
 
 /**
  * One row; `values` moves on to the next. Returns the sums of token 0, those of token t go to out[16 t]. Not inline:
- * with the loop over rows around it gcc runs out of registers, and keeps numbers in vectors. It returns a vector because
- * gcc then adds no vzeroupper.
+ * with the loop over rows around it gcc runs out of registers, and keeps addresses in vectors. It returns a vector
+ * because gcc then adds no vzeroupper.
  */
 template <long blockInputs, Source source, int tokens>
 __attribute__((noinline)) __m512 row(const uint8_t* mask, long maskBytes, Values& values,
