@@ -1,5 +1,4 @@
 // What the CUDA kernels stand on: words for nvcc, or for the shim of the tests, which runs the same kernels on the CPU.
-// Not yet run on a GPU: the arithmetic is tested through the shim, the compilation with nvcc.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +11,23 @@
 #include <cuda_runtime.h>
 #define SPEXPAND_DEVICE __device__ __forceinline__
 #define SPEXPAND_KERNEL __global__ void
+/** A kernel of blocks of so many threads, of which so many blocks are to fit on a multiprocessor at once. */
+#define SPEXPAND_KERNEL_FOR(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
+#define SPEXPAND_DYNAMIC_SHARED(name) extern __shared__ __align__(16) uint8_t name[]
+#define SPEXPAND_MEMBER __device__ __forceinline__
 #define SPEXPAND_UNROLL _Pragma("unroll")
+#define SPEXPAND_UNROLL_BY(count) _Pragma(SPEXPAND_TEXT(unroll count))
+#define SPEXPAND_TEXT(words) #words
 #else
 #include "kernels/half.h"
 #include "shim.h"  // test/native/cuda
 #define SPEXPAND_DEVICE static inline
 #define SPEXPAND_KERNEL static void
+#define SPEXPAND_KERNEL_FOR(threads, blocks) static void
+#define SPEXPAND_DYNAMIC_SHARED(name) uint8_t* const name = shim::dynamicShared
+#define SPEXPAND_MEMBER inline
 #define SPEXPAND_UNROLL
+#define SPEXPAND_UNROLL_BY(count)
 #endif
 
 namespace spexpand {
@@ -38,6 +47,8 @@ SPEXPAND_DEVICE void storeF16(void* values, long at, float value) {
   static_cast<unsigned short*>(values)[at] = __half_as_ushort(__float2half_rn(value));
 }
 SPEXPAND_DEVICE float notANumber() { return __int_as_float(0x7fffffff); }
+SPEXPAND_DEVICE float floatOf(uint32_t bits) { return __uint_as_float(bits); }
+SPEXPAND_DEVICE uint32_t bitsOf(float value) { return __float_as_uint(value); }
 #else
 SPEXPAND_DEVICE float f16At(const void* values, long at) {
   return f16ToFloat(static_cast<const uint16_t*>(values)[at]);
@@ -46,16 +57,37 @@ SPEXPAND_DEVICE void storeF16(void* values, long at, float value) {
   static_cast<uint16_t*>(values)[at] = floatToF16(value);
 }
 SPEXPAND_DEVICE float notANumber() { return bitsToFloat(0x7fffffff); }
+SPEXPAND_DEVICE float floatOf(uint32_t bits) { return bitsToFloat(bits); }
+SPEXPAND_DEVICE uint32_t bitsOf(float value) { return floatToBits(value); }
 #endif
 
 SPEXPAND_DEVICE float bf16At(const void* values, long at) {
-  const uint32_t bits = static_cast<uint32_t>(static_cast<const uint16_t*>(values)[at]) << 16;
-#ifdef __CUDACC__
-  return __uint_as_float(bits);
-#else
-  return bitsToFloat(bits);
-#endif
+  return floatOf(static_cast<uint32_t>(static_cast<const uint16_t*>(values)[at]) << 16);
 }
+
+SPEXPAND_DEVICE float lowHalf(uint32_t word) {
+  const auto half = static_cast<uint16_t>(word);
+  return f16At(&half, 0);
+}
+
+template <bool kFirst, typename A, typename B>
+struct Choose {
+  using Type = A;
+};
+template <typename A, typename B>
+struct Choose<false, A, B> {
+  using Type = B;
+};
+
+/** What one instruction loads. */
+template <typename T>
+struct alignas(2 * sizeof(T)) Pair {
+  T a, b;
+};
+template <typename T>
+struct alignas(4 * sizeof(T)) Quad {
+  T a, b, c, d;
+};
 
 /** x and y are f32 or f16. */
 template <bool kHalf>

@@ -7,12 +7,12 @@
 namespace spexpand {
 namespace cuda {
 
-constexpr int kTileTokens = 64;
 constexpr int kGroupThreads = 256;
 
 /** Tokens of one expert, cut into tiles. Device memory. */
 struct Tiles {
   long experts;
+  int each;         // tokens of a full tile
   int* begin;       // (experts) first token of each in `order`
   int* order;       // (tokens) tokens by expert, ascending within one
   int* expert;      // (mostTiles)
@@ -22,8 +22,8 @@ struct Tiles {
 };
 
 /** A bound that needs no counting: whole tiles, and one more per expert that occurs. */
-static inline long mostTiles(long tokens, long experts) {
-  return tokens / kTileTokens + (experts < tokens ? experts : tokens);
+static inline long mostTiles(long tokens, long experts, int each) {
+  return tokens / each + (experts < tokens ? experts : tokens);
 }
 
 /** Tokens of expert e into `order` from `at` on, by one warp, 32 at a time; null: only counts. Returns the end. */
@@ -66,10 +66,10 @@ SPEXPAND_KERNEL groupTokens(const Product product, const Tiles tiles, const long
     for (long e = 0; e < tiles.experts; e++) {
       const int end = at + tiles.begin[e];
       tiles.begin[e] = at;
-      for (; at < end; at += kTileTokens, tile++) {
+      for (; at < end; at += tiles.each, tile++) {
         tiles.expert[tile] = static_cast<int>(e);
         tiles.first[tile] = at;
-        tiles.end[tile] = at + kTileTokens < end ? at + kTileTokens : end;
+        tiles.end[tile] = at + tiles.each < end ? at + tiles.each : end;
       }
       at = end;
     }

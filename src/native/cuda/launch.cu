@@ -14,11 +14,22 @@ namespace {
 
 #ifdef __CUDACC__
 template <typename Kernel, typename... Arguments>
-void start(Kernel kernel, dim3 grid, int threads, cudaStream_t stream, Arguments... arguments) {
-  kernel<<<grid, threads, 0, stream>>>(arguments...);
+void start(Kernel kernel, dim3 grid, int threads, size_t shared, cudaStream_t stream, Arguments... arguments) {
+  // More than every kernel may have has to be asked for; if it is refused, the launch fails.
+  if (shared > 48 << 10)
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+  kernel<<<grid, threads, shared, stream>>>(arguments...);
+}
+
+/** Blocks of this kernel need much shared memory each: the first-level cache can be small. */
+template <typename Kernel>
+void preferShared(Kernel kernel) {
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
 }
 #else
 using shim::start;
+template <typename Kernel>
+void preferShared(Kernel) {}
 #endif
 
 bool went(cudaError_t status, const char* what, Error& error) {
@@ -32,56 +43,78 @@ dim3 gridOf(long x, long y) { return dim3(static_cast<unsigned>(x), static_cast<
 
 long parts(long count, long each) { return (count + each - 1) / each; }
 
-/** Device memory for this run, zeroed; freed in stream order. */
+/** Device memory for this run; freed in stream order. */
 class Workspace {
  public:
   Workspace(size_t bytes, cudaStream_t stream, Error& error) : stream_(stream) {
     if (!went(cudaMallocAsync(&data_, bytes, stream), "no working memory", error)) data_ = nullptr;
-    else isZero_ = went(cudaMemsetAsync(data_, 0, bytes, stream), "no working memory", error);
   }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
   ~Workspace() {
     if (data_) cudaFreeAsync(data_, stream_);
   }
-  explicit operator bool() const { return isZero_; }
+  explicit operator bool() const { return data_; }
   void* data() const { return data_; }
+  bool fill(int byte, size_t bytes, Error& error) const {
+    return went(cudaMemsetAsync(data_, byte, bytes, stream_), "no working memory", error);
+  }
 
  private:
   cudaStream_t stream_;
   void* data_ = nullptr;
-  bool isZero_ = false;
 };
 
-template <ValueType kType, bool kHalf>
+template <ValueType kType, bool kHalf, int kTokens, bool kWide>
 bool runRows(const Stack& stack, const Product& product, cudaStream_t stream, Error& error) {
-  const dim3 grid = gridOf(parts(stack.outputs, kRowWarps), product.tokens);
-  constexpr int kThreads = kRowWarps * kWarp;
-  if (product.tokens == 1) start(sparseRows<kType, kHalf, 1>, grid, kThreads, stream, stack, product);
-  else start(sparseRows<kType, kHalf, kMostRowTokens>, grid, kThreads, stream, stack, product);
+  const auto kernel = sparseRows<kType, kHalf, kTokens, kWide>;
+  const dim3 grid = gridOf(parts(stack.outputs, kRowWarps * kWarpRows), product.tokens);
+  preferShared(kernel);
+  start(kernel, grid, kRowWarps * kWarp, 0, stream, stack, product);
   return started(error);
 }
 
-template <ValueType kType, bool kHalf>
+template <ValueType kType, bool kHalf, int kTokens, bool kWide>
 bool runTiles(const Stack& stack, const Product& product, cudaStream_t stream, Error& error) {
-  const long most = mostTiles(product.tokens, stack.experts);
+  const auto kernel = sparseTiles<kType, kHalf, kTokens, kWide>;
+  const long most = mostTiles(product.tokens, stack.experts, kTokens);
   const auto ints = static_cast<size_t>(stack.experts + product.tokens + 3 * most + 1);
   const Workspace memory(ints * sizeof(int), stream, error);
   if (!memory) return false;
   auto* begin = static_cast<int*>(memory.data());
   int* order = begin + stack.experts;
   int* expert = order + product.tokens;
-  const Tiles tiles{stack.experts, begin, order, expert, expert + most, expert + 2 * most, expert + 3 * most};
-  start(groupTokens<kHalf>, gridOf(1, 1), kGroupThreads, stream, product, tiles, stack.outputs);
-  const dim3 grid = gridOf(most, parts(stack.outputs, kTileOutputs));
-  start(sparseTiles<kType, kHalf>, grid, kTileThreads, stream, stack, product, tiles);
+  const Tiles tiles{stack.experts, kTokens, begin, order, expert, expert + most, expert + 2 * most, expert + 3 * most};
+  start(groupTokens<kHalf>, gridOf(1, 1), kGroupThreads, 0, stream, product, tiles, stack.outputs);
+  const dim3 grid = gridOf(most, parts(stack.outputs, Shape<kTokens>::kRows));
+  preferShared(kernel);
+  start(kernel, grid, kTileThreads, sizeof(TileMemory<kType, kHalf, kTokens>), stream, stack, product, tiles);
   return started(error);
 }
 
+/** Layers of models are: whole words of the mask in twos, and memory of onnxruntime. Others take slower kernels. */
+bool isWide(const Stack& stack, const Product& product) {
+  const auto places = reinterpret_cast<uintptr_t>(stack.mask) | reinterpret_cast<uintptr_t>(stack.values) |
+                      reinterpret_cast<uintptr_t>(product.x);
+  return stack.inputs % kStage == 0 && places % 16 == 0;
+}
+
+/** The number of tokens of an expert is known on the device only: an even share is taken for it. */
 template <ValueType kType, bool kHalf>
 bool runTyped(const Stack& stack, const Product& product, cudaStream_t stream, Error& error) {
-  if (product.tokens <= kMostRowTokens) return runRows<kType, kHalf>(stack, product, stream, error);
-  return runTiles<kType, kHalf>(stack, product, stream, error);
+  constexpr int kFew = kMostRowTokens;
+  const bool wide = isWide(stack, product);
+  const long share = product.tokens / stack.experts;
+  if (product.tokens == 1)
+    return wide ? runRows<kType, kHalf, 1, true>(stack, product, stream, error)
+                : runRows<kType, kHalf, 1, false>(stack, product, stream, error);
+  if (product.tokens <= kFew && stack.experts > 1)
+    return wide ? runRows<kType, kHalf, kFew, true>(stack, product, stream, error)
+                : runRows<kType, kHalf, kFew, false>(stack, product, stream, error);
+  if (!wide) return runTiles<kType, kHalf, 32, false>(stack, product, stream, error);
+  if (share <= 32) return runTiles<kType, kHalf, 32, true>(stack, product, stream, error);
+  if (share <= 96) return runTiles<kType, kHalf, 64, true>(stack, product, stream, error);
+  return runTiles<kType, kHalf, 128, true>(stack, product, stream, error);
 }
 
 template <bool kHalf>
@@ -100,10 +133,10 @@ void startNeurons(const Neurons& ffn, cudaStream_t stream) {
   constexpr int kThreads = kNeuronWarps * kWarp;
   const long chunks = parts(ffn.tokens, kNeuronTokens);
   if (ffn.count > 0) {
-    start(checkNeurons, gridOf(parts(ffn.count, kThreads), 1), kThreads, stream, ffn);
-    start(neuronHidden<kType, kHalf>, gridOf(parts(ffn.count, kNeuronWarps), chunks), kThreads, stream, ffn);
+    start(checkNeurons, gridOf(parts(ffn.count, kThreads), 1), kThreads, 0, stream, ffn);
+    start(neuronHidden<kType, kHalf>, gridOf(parts(ffn.count, kNeuronWarps), chunks), kThreads, 0, stream, ffn);
   }
-  start(neuronOutputs<kType, kHalf>, gridOf(parts(ffn.outputs, kWarp), chunks), kThreads, stream, ffn);
+  start(neuronOutputs<kType, kHalf>, gridOf(parts(ffn.outputs, kWarp), chunks), kThreads, 0, stream, ffn);
 }
 
 template <bool kHalf>
@@ -170,10 +203,9 @@ bool readNotice(const Notice& notice, const char* name, const char* wanted, long
 bool verifyStack(const Stack& stack, long stored, void* on, Error& error) {
   auto* stream = static_cast<cudaStream_t>(on);
   const Workspace memory(sizeof(Flaw), stream, error);
-  if (!memory || !went(cudaMemsetAsync(memory.data(), 0xff, sizeof(Flaw), stream), "no working memory", error))
-    return false;
+  if (!memory || !memory.fill(0xff, sizeof(Flaw), error)) return false;
   const long rows = stack.experts * stack.outputs;
-  start(verifyRows, gridOf(parts(rows, kVerifyWarps), 1), kVerifyWarps * kWarp, stream, stack, stored,
+  start(verifyRows, gridOf(parts(rows, kVerifyWarps), 1), kVerifyWarps * kWarp, 0, stream, stack, stored,
         static_cast<Flaw*>(memory.data()));
   Flaw first = kNoFlaw;
   if (!started(error) ||
@@ -196,7 +228,7 @@ bool runNeurons(Neurons ffn, DenseType type, bool isHalf, void* on, Error& error
   auto* stream = static_cast<cudaStream_t>(on);
   if (ffn.tokens == 0 || ffn.outputs == 0) return true;
   const Workspace memory(static_cast<size_t>(ffn.neurons + 1 + ffn.tokens * ffn.count) * sizeof(float), stream, error);
-  if (!memory) return false;
+  if (!memory || !memory.fill(0, static_cast<size_t>(ffn.neurons + 1) * sizeof(unsigned), error)) return false;
   ffn.seen = static_cast<unsigned*>(memory.data());
   ffn.h = static_cast<float*>(memory.data()) + ffn.neurons + 1;
   if (isHalf) startNeuronsHalf<true>(ffn, type, stream);

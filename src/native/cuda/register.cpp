@@ -1,6 +1,5 @@
 // RegisterCustomOps of libspexpand_ops_cuda: the domain `spexpand` for CUDAExecutionProvider, a library of its own. A
 // session has one registration of a domain: this one for CUDA sessions, libspexpand_ops for those of the CPU.
-// Not yet run on a GPU.
 #include <mutex>
 
 #include "cuda/neuron_op.h"

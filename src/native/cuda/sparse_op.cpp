@@ -56,6 +56,8 @@ bool SparseKernel::compute(ort::KernelContext* context, Error& error) {
       !streamOf(api_, context, stream, error) || !readNotice(notice_, "expert", "experts", stack.experts - 1, error) ||
       !verify(stack, static_cast<long>(tensors[kValues].shape[0]), stream, error))
     return false;
+  // As many as there is room for: nothing is read behind it.
+  stack.valueCount = static_cast<long>(tensors[kValues].shape[0]) * (stack.type == ValueType::int4 ? 2 : 1);
   void* y = nullptr;
   int64_t shape[kMostDimensions];
   for (size_t i = 0; i < x.rank; i++) shape[i] = x.shape[i];

@@ -1,11 +1,11 @@
-// The CUDA kernels through the shim against the scalar CPU kernels: compare | refuse
+// The CUDA kernels, through the shim or on a GPU (device.sh), against the scalar CPU kernels: compare | refuse
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 
 #include "cuda/launch.h"
 #include "kernels/verify.h"
-#include "shim.h"
+#include "memory.h"
 #include "stacks.h"
 
 namespace {
@@ -114,17 +114,22 @@ void compareProduct(const Form& form, const Run& run, const cuda::Notice& notice
   cases++;
   Owned owned = makeStack(form, random);
   Error error;
-  if (!cuda::verifyStack(owned.stack, owned.stored, nullptr, error)) return failed(error);
+  const StackOnDevice there(owned);
+  if (!cuda::verifyStack(there.stack, owned.stored, nullptr, error)) return failed(error);
   const std::vector<float> x = makeInputs(run.tokens * form.inputs, run.isHalf, random);
-  const Exact<uint8_t> tensor = asTensor(x, run.isHalf);
+  const Exact<uint8_t> inputs = asTensor(x, run.isHalf);
+  const OnDevice<uint8_t> tensor(inputs);
   std::vector<int64_t> expert;
   // Uneven, as routers are: half of the tokens go to expert 0.
   for (long t = 0; t < run.tokens; t++) expert.push_back(random.below(2) ? 0 : random.below(form.experts));
   if (run.hasStranger) expert[static_cast<size_t>(run.tokens / 2)] = random.below(2) ? form.experts : INT64_MIN;
-  const Exact<int64_t> experts(expert);
-  const Exact<uint8_t> y = emptyTensor(run.tokens * form.outputs, run.isHalf);
-  const cuda::Product product{run.tokens, tensor.data, experts.data, y.data, notice.device};
-  if (!cuda::runProduct(owned.stack, product, run.isHalf, nullptr, error)) return failed(error);
+  const Exact<int64_t> held(expert);
+  const OnDevice<int64_t> experts(held);
+  Exact<uint8_t> y = emptyTensor(run.tokens * form.outputs, run.isHalf);
+  const OnDevice<uint8_t> output(y);
+  const cuda::Product product{run.tokens, tensor.data, experts.data, output.data, notice.device};
+  if (!cuda::runProduct(there.stack, product, run.isHalf, nullptr, error)) return failed(error);
+  output.get(y);
   checkOutputs(form, run, owned.stack, x, expert, y);
   const bool isQuiet = cuda::readNotice(notice, "expert", "experts", form.experts - 1, error);
   if (run.hasStranger) expectText("stranger", isQuiet, error, "of an earlier run is");
@@ -150,21 +155,26 @@ void compareNeurons(DenseType type, long K, long N, long count, const Run& run, 
   std::vector<float> gate(static_cast<size_t>(F * K)), up(gate.size()), down(static_cast<size_t>(F * N));
   for (auto* matrix : {&gate, &up, &down})
     for (float& w : *matrix) w = random.number();
-  const Exact<uint8_t> g = denseTensor(gate, type), u = denseTensor(up, type), d = denseTensor(down, type);
+  const Exact<uint8_t> weights[] = {denseTensor(gate, type), denseTensor(up, type), denseTensor(down, type)};
+  const OnDevice<uint8_t> g(weights[0]), u(weights[1]), d(weights[2]);
   const std::vector<float> x = makeInputs(run.tokens * K, run.isHalf, random);
-  const Exact<uint8_t> tensor = asTensor(x, run.isHalf);
+  const Exact<uint8_t> inputs = asTensor(x, run.isHalf);
+  const OnDevice<uint8_t> tensor(inputs);
   std::vector<int64_t> index(static_cast<size_t>(F));
   for (long i = 0; i < F; i++) index[static_cast<size_t>(i)] = i;
   for (long i = 0; i < F; i++) std::swap(index[static_cast<size_t>(i)], index[static_cast<size_t>(random.below(F))]);
   index.resize(static_cast<size_t>(count));
   if (spoil == 1) index[3] = F;
   if (spoil == 2) index[3] = index[1];
-  const Exact<int64_t> chosen(index);
-  const Exact<uint8_t> y = emptyTensor(run.tokens * N, run.isHalf);
-  const cuda::Neurons ffn{run.tokens, K, N, F, tensor.data, chosen.data, count, g.data, u.data, d.data, y.data,
-                          notice.device, nullptr, nullptr};
+  const Exact<int64_t> held(index);
+  const OnDevice<int64_t> chosen(held);
+  Exact<uint8_t> y = emptyTensor(run.tokens * N, run.isHalf);
+  const OnDevice<uint8_t> output(y);
+  const cuda::Neurons ffn{run.tokens, K, N, F, tensor.data, chosen.data, count, g.data, u.data, d.data,
+                          output.data, notice.device, nullptr, nullptr};
   Error error;
   if (!cuda::runNeurons(ffn, type, run.isHalf, nullptr, error)) return failed(error);
+  output.get(y);
   const bool isQuiet = cuda::readNotice(notice, "idx", "distinct neurons", F - 1, error);
   if (spoil) expectText("spoiled idx", isQuiet, error, "idx");
   else if (!isQuiet) report("notice", {}, run, 0, 0, 0, 0);
@@ -198,28 +208,63 @@ void compareNeurons(DenseType type, long K, long N, long count, const Run& run, 
 }
 
 constexpr ValueType kTypes[] = {ValueType::f16, ValueType::bf16, ValueType::int8, ValueType::int4};
-constexpr Form kForms[] = {{ValueType::f16, 1, 1, 1, 0.5, 0},   {ValueType::f16, 2, 5, 7, 0.3, 0},
-                           {ValueType::f16, 3, 17, 64, 0.3, 0}, {ValueType::f16, 3, 35, 200, 0.3, 64},
-                           {ValueType::f16, 2, 70, 65, 0.3, 32}, {ValueType::f16, 2, 9, 127, 0.0, 0},
-                           {ValueType::f16, 2, 9, 130, 1.0, 96}};
+#ifdef __CUDACC__
+constexpr bool kIsDevice = true;
+#else
+constexpr bool kIsDevice = false;
+#endif
 
-int compare() {
-  Random random(1);
+constexpr Form kForms[] = {{ValueType::f16, 1, 1, 1, 0.5, 0},    {ValueType::f16, 2, 5, 7, 0.3, 0},
+                           {ValueType::f16, 3, 17, 64, 0.3, 0},  {ValueType::f16, 3, 35, 200, 0.3, 64},
+                           {ValueType::f16, 2, 9, 127, 0.0, 0},  {ValueType::f16, 2, 9, 130, 1.0, 96},
+                           {ValueType::f16, 2, 3, 2050, 0.9, 32},
+                           {ValueType::f16, 2, 3, 2112, 0.3, 64}};
+/** For the tiles: one expert and more, ragged ends, every way to scale. */
+constexpr Form kTileForms[] = {{ValueType::f16, 1, 70, 64, 0.3, 32}, {ValueType::f16, 2, 35, 192, 0.5, 64},
+                               {ValueType::f16, 1, 3, 320, 1.0, 96}, {ValueType::f16, 2, 33, 136, 0.3, 0},
+                               {ValueType::f16, 1, 9, 65, 0.3, 32}};
+/** As layers are; on a GPU only. */
+constexpr Form kWideForms[] = {{ValueType::f16, 1, 301, 576, 0.3, 128},  {ValueType::f16, 16, 64, 1000, 0.3, 32},
+                               {ValueType::f16, 1, 97, 4096, 0.3, 128},  {ValueType::f16, 16, 40, 11008, 0.3, 0},
+                               {ValueType::f16, 2, 1536, 577, 0.5, 160}, {ValueType::f16, 1, 130, 2048, 1.0, 32}};
+
+Form withType(Form form, ValueType type) {
+  form.type = type;
+  if (type == ValueType::f16 || type == ValueType::bf16) form.groupSize = 0;
+  return form;
+}
+
+void compareProducts(ValueType type, bool isSmall, const cuda::Notice& notice, Random& random) {
+  for (const Form& of : kForms) {
+    const Form form = withType(of, type);
+    for (const long tokens : {0, 1, 5, 8, 11}) {
+      if (form.inputs > 1000 && tokens > 5 && isSmall) continue;  // fibers are slow
+      compareProduct(form, {tokens, tokens == 5 || tokens == 11, false}, notice, random);
+      if (tokens == 1) compareProduct(form, {tokens, true, false}, notice, random);
+    }
+    for (const long tokens : {1, 4, 20})
+      if (form.outputs < 10) compareProduct(form, {tokens, tokens == 4, true}, notice, random);
+  }
+  for (const Form& of : kTileForms)
+    for (const long tokens : {33, 150, 300})
+      for (const bool isHalf : {false, true}) {
+        if (tokens == 300 && (of.outputs != 3 || !isHalf) && isSmall) continue;
+        compareProduct(withType(of, type), {tokens, isHalf, false}, notice, random);
+      }
+  if (isSmall) return;
+  for (const Form& of : kWideForms)
+    for (const long tokens : {1, 2, 7, 8, 9, 64, 512})
+      for (const bool isHalf : {false, true})
+        compareProduct(withType(of, type), {tokens, isHalf, tokens % 3 == 1}, notice, random);
+}
+
+/** isSmall: as much as the shim does, for compute-sanitizer. */
+int compare(uint64_t seed, bool isSmall) {
+  Random random(seed);
   cuda::Notice notice;
   Error error;
   if (!cuda::checkDevice(error) || !cuda::makeNotice(notice, error)) return std::printf("%s\n", error.text), 1;
-  for (const ValueType type : kTypes)
-    for (Form form : kForms) {
-      form.type = type;
-      if (type == ValueType::f16 || type == ValueType::bf16) form.groupSize = 0;
-      for (const long tokens : {0, 1, 5, 8, 11, 150}) {
-        // The wide one is for tiles, the others for rows: fibers are slow.
-        if (form.outputs == 70 ? tokens < 11 : tokens == 150 && form.outputs != 5) continue;
-        compareProduct(form, {tokens, tokens == 5 || tokens == 11, false}, notice, random);
-      }
-      for (const long tokens : {1, 4, 20})
-        if (form.outputs < 10) compareProduct(form, {tokens, tokens == 4, true}, notice, random);
-    }
+  for (const ValueType type : kTypes) compareProducts(type, isSmall, notice, random);
   for (const DenseType type : {DenseType::f32, DenseType::f16, DenseType::bf16})
     for (const long K : {1, 33, 130})
       for (const long count : {0, 1, 37})
@@ -227,7 +272,9 @@ int compare() {
           compareNeurons(type, K, K + 3, count, {tokens, tokens == 11, false}, 0, notice, random);
   for (const int spoil : {1, 2}) compareNeurons(DenseType::f16, 33, 40, 37, {3, false, false}, spoil, notice, random);
   cuda::freeNotice(notice);
+#ifndef __CUDACC__
   if (shim::held != 0) failures++, std::printf("FAIL %ld allocations are not freed\n", shim::held);
+#endif
   std::printf("%ld cases, %ld failures\n", cases, failures);
   return failures == 0 ? 0 : 1;
 }
@@ -272,10 +319,10 @@ void spoil(Owned& owned, Random& random) {
 }
 
 /** Spoiled stacks: the device's checks refuse exactly those that the CPU's refuse, and read nothing outside. */
-int refuse() {
+int refuse(int rounds) {
   Random random(7);
   long refused = 0;
-  for (int round = 0; round < 1200; round++) {
+  for (int round = 0; round < rounds; round++) {
     const ValueType type = kTypes[round % 4];
     const bool isInteger = type == ValueType::int8 || type == ValueType::int4;
     const long groupSize = isInteger && random.below(2) ? 32 : 0;
@@ -285,7 +332,7 @@ int refuse() {
     Error onCpu;
     Error onDevice;
     const bool isFine = verifyOnCpu(owned.stack, owned.stored, onCpu);
-    const bool isTaken = cuda::verifyStack(owned.stack, owned.stored, nullptr, onDevice);
+    const bool isTaken = cuda::verifyStack(StackOnDevice(owned).stack, owned.stored, nullptr, onDevice);
     cases++;
     refused += !isTaken;
     if (isFine == isTaken && isTaken == (onDevice.text[0] == 0)) continue;
@@ -300,8 +347,10 @@ int refuse() {
 
 int main(int count, char** arguments) {
   const char* command = count > 1 ? arguments[1] : "";
-  if (std::strcmp(command, "compare") == 0) return compare();
-  if (std::strcmp(command, "refuse") == 0) return refuse();
-  std::fprintf(stderr, "usage: compare | refuse\n");
+  const uint64_t number = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 0;
+  if (std::strcmp(command, "compare") == 0) return compare(number, !kIsDevice);
+  if (std::strcmp(command, "small") == 0) return compare(number, true);
+  if (std::strcmp(command, "refuse") == 0) return refuse(number ? static_cast<int>(number) : 1200);
+  std::fprintf(stderr, "usage: compare [seed] | small [seed] | refuse [rounds]\n");
   return 2;
 }

@@ -18,12 +18,14 @@ namespace shim {
 Place place;
 cudaError_t lastError = cudaSuccess;
 long held = 0;
+uint8_t* dynamicShared = nullptr;
 
 namespace {
 
 constexpr size_t kStackBytes = 32 << 10;
 constexpr int kMostThreads = 1024;
 constexpr int kLanes = 32;
+constexpr int kMostBrought = 6;
 
 enum State { kReady, kAtWarp, kAtBlock, kDone };
 
@@ -34,6 +36,7 @@ struct Fiber {
   State state = kDone;
   /** Two words in turn: a lane may bring its next one while others still read this one. */
   uint64_t words[2] = {};
+  uint32_t brought[2][kMostBrought] = {};
   unsigned turn = 0;
 };
 
@@ -158,6 +161,16 @@ unsigned ballot(bool vote) {
   unsigned votes = 0;
   for (int lane = 0; lane < kLanes; lane++) votes |= static_cast<unsigned>(fibers[first + lane].words[turn]) << lane;
   return votes;
+}
+
+void bring(const uint32_t* words, int count) {
+  const unsigned turn = running->turn++ % 2;
+  std::memcpy(running->brought[turn], words, static_cast<size_t>(count) * 4);
+  yield(kAtWarp);
+}
+
+const uint32_t* wordsOf(int lane) {
+  return fibers[static_cast<int>(running - fibers) / kLanes * kLanes + lane].brought[(running->turn - 1) % 2];
 }
 
 }  // namespace shim
