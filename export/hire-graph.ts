@@ -1,10 +1,11 @@
 import type { Graph, Model, Node, StringEntry } from '../src/formats/onnx/types.ts'
-import { FormatError, ShapeError } from '../src/errors.ts'
+import { FormatError, ShapeError, UnsupportedError } from '../src/errors.ts'
 import { GraphBuilder } from '../src/graph/builder.ts'
+import type { Activation } from '../src/model/config.ts'
 import type { HireLayer, HireSoftmax } from '../src/predict/predictor.ts'
 import { OPERATOR_DOMAIN } from './functions.ts'
 import type { DenseProduct, HireKeep } from './hire-pieces.ts'
-import { hireFeedForward, hireHead } from './hire-pieces.ts'
+import { hireFeedForward, hireHead, isOperatorForm } from './hire-pieces.ts'
 import { NEURON_SUBSET_FFN, neuronSubsetFfn } from './neuron-subset.ts'
 import type { PlaceOf } from './weights.ts'
 
@@ -20,14 +21,19 @@ export type HireGraphOptions = {
   /** @default 'all' */
   readonly keep?: HireKeep
   /** Names of the stored FF matrices of a layer. */
-  readonly names: (layer: number) => { readonly gate: string; readonly up: string; readonly down: string }
+  readonly names: (layer: number) => FfNames
+  /** Non-linearity of the FF layers. @default 'silu' */
+  readonly activation?: Activation
   /** metadata_props of the node that selects; 'softmax' is the head's. */
   readonly metadata: (where: HireLayer | 'softmax') => StringEntry[]
 }
 
-/** '….mlp.hire' for '….mlp.gate_proj.weight'. */
-export function hireBase(gate: string): string {
-  return gate.replace(/\.[^.]+\.weight$/, '.hire')
+/** Stored names of the FF matrices of a layer; gate only where there is one. */
+export type FfNames = { readonly gate?: string; readonly up: string; readonly down: string }
+
+/** '….mlp.hire' for '….mlp.gate_proj.weight', of the first matrix of a layer. */
+export function hireBase({ gate, up }: Pick<FfNames, 'gate' | 'up'>): string {
+  return (gate ?? up).replace(/\.[^.]+\.weight$/, '.hire')
 }
 
 /**
@@ -35,23 +41,26 @@ export function hireBase(gate: string): string {
  * Throws FormatError when the graph has no such products, ShapeError for a k' that does not fit.
  */
 export function withHire(decoder: Model, options: HireGraphOptions): Model {
-  const { place, layers, softmax, keep = 'all', names, metadata } = options
+  const { place, layers, softmax, keep = 'all', names, metadata, activation = 'silu' } = options
   let { graph } = decoder
+  let isOurs = false
   for (const form of layers) {
     const named = names(form.layer)
     const { gate, up, down } = ffnProducts(graph, named)
-    assertCounts(form, gate.outputs)
+    assertCounts(form, up.outputs)
+    isOurs ||= keep === 'all' && isOperatorForm({ ...(gate ? { gate } : {}), up, down, activation })
     const b = new GraphBuilder()
     const path = `/model/layers.${form.layer}/mlp/hire`
-    const [x, y] = [gate.node.input[0]!, down.node.output[0]!]
+    const [x, y] = [up.node.input[0]!, down.node.output[0]!]
     hireFeedForward(b, place, {
       path,
-      base: hireBase(named.gate),
+      base: hireBase(named),
       x,
       y,
-      gate,
+      ...(gate ? { gate } : {}),
       up,
       down,
+      activation,
       form,
       keep,
       metadata: metadata(form),
@@ -74,7 +83,6 @@ export function withHire(decoder: Model, options: HireGraphOptions): Model {
     })
     graph = spliced(graph, product.node, b.graph('hire'))
   }
-  const isOurs = layers.length > 0 && keep === 'all'
   const opset = decoder.opsetImport
   return {
     ...decoder,
@@ -90,35 +98,42 @@ export function withHire(decoder: Model, options: HireGraphOptions): Model {
   }
 }
 
-/** The product that makes the logits. Throws FormatError when the graph ends in something else. */
-export function headProduct(graph: Graph): DenseProduct & { readonly node: Node } {
+/** The product that makes the logits. Throws UnsupportedError when the graph ends in something else. */
+export function headProduct(graph: Graph): FoundProduct {
   const reshape = graph.node.find(({ output }) => output[0] === 'logits')
   const node = graph.node.find(({ output }) => output[0] === reshape?.input[0])
   if (node?.opType !== 'Gemm')
-    throw new FormatError('Cannot put HiRE into a graph whose logits are not those of a Gemm')
+    throw new UnsupportedError(
+      'Cannot predict logits that are scaled or capped behind the head: wanted those of a Gemm: use --parts ff',
+    )
   const cast = graph.node.find(({ opType, output }) => opType === 'Cast' && output[0] === node.input[1])
   return productOf(graph, cast?.input[0] ?? node.input[1]!, node)
 }
 
 function ffnProducts(
   graph: Graph,
-  names: { readonly gate: string; readonly up: string; readonly down: string },
-): Record<'gate' | 'up' | 'down', DenseProduct & { readonly node: Node }> {
-  const find = (name: string): DenseProduct & { readonly node: Node } => {
+  { gate, up, down }: FfNames,
+): { gate?: FoundProduct; up: FoundProduct; down: FoundProduct } {
+  const find = (name: string): FoundProduct => {
     const cast = graph.node.find(({ opType, input }) => opType === 'Cast' && input[0] === name)
     const W = cast?.output[0] ?? name
     const node = graph.node.find(({ opType, input }) => opType === 'Gemm' && input[1] === W)
-    if (!node || node.input.length > 2)
-      throw new FormatError(`Cannot put HiRE into this graph: it has no product with "${name}" alone`)
+    if (!node) throw new FormatError(`Cannot put HiRE into this graph: it has no product with "${name}"`)
     return productOf(graph, name, node)
   }
-  return { gate: find(names.gate), up: find(names.up), down: find(names.down) }
+  return { ...(gate === undefined ? {} : { gate: find(gate) }), up: find(up), down: find(down) }
 }
 
-function productOf(graph: Graph, name: string, node: Node): DenseProduct & { readonly node: Node } {
+/** A product and the node that computes it. */
+type FoundProduct = DenseProduct & { readonly node: Node }
+
+function productOf(graph: Graph, name: string, node: Node): FoundProduct {
   const weight = graph.initializer.find((tensor) => tensor.name === name)
   if (!weight) throw new FormatError(`Cannot put HiRE into this graph: "${name}" is not one of its weights`)
-  return { W: node.input[1]!, name, outputs: weight.dims[0]!, inputs: weight.dims[1]!, node }
+  const [W, bias] = node.input.slice(1)
+  const isTransposed = !node.attribute.some((one) => one.type === 'int' && one.name === 'transB' && one.i === 1)
+  const [outputs, inputs] = isTransposed ? weight.dims.toReversed() : weight.dims
+  return { W: W!, name, outputs: outputs!, inputs: inputs!, isTransposed, ...(bias ? { bias } : {}), node }
 }
 
 function assertCounts(form: { k: number; kPrime: number; group: number; always: number }, n: number): void {

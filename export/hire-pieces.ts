@@ -1,5 +1,7 @@
 import type { Graph, StringEntry } from '../src/formats/onnx/types.ts'
 import type { ValueName } from '../src/graph/builder.ts'
+import type { Activation } from '../src/model/config.ts'
+import { activated } from '../src/graph/pieces.ts'
 import { GraphBuilder } from '../src/graph/builder.ts'
 import type { HireLayer, HirePredictor, HireSoftmax } from '../src/predict/predictor.ts'
 import type { Attributes } from './attributes.ts'
@@ -18,6 +20,10 @@ export type DenseProduct = {
   readonly name: ValueName
   readonly inputs: number
   readonly outputs: number
+  /** Stored (in, out). @default false */
+  readonly isTransposed?: boolean
+  /** Added behind the product, as f32. */
+  readonly bias?: ValueName
 }
 
 export type HireFfn = {
@@ -26,9 +32,11 @@ export type HireFfn = {
   readonly base: string
   readonly x: ValueName
   readonly y: ValueName
-  readonly gate: DenseProduct
+  /** Absent in layers without a gate. */
+  readonly gate?: DenseProduct
   readonly up: DenseProduct
   readonly down: DenseProduct
+  readonly activation: Activation
   readonly form: HireLayer
   readonly keep: HireKeep
   readonly metadata: StringEntry[]
@@ -39,19 +47,21 @@ const UNSORTED: Attributes = { axis: int(-1), largest: int(1), sorted: int(0) }
 const ON_LAST_AXIS: Attributes = { axis: int(-1) }
 
 /**
- * A gated FF layer over the k' neurons that are predicted to count (HiRE, arXiv 2402.09360), x (T, d) → y (T, d):
+ * An FF layer over the k' neurons that are predicted to count (HiRE, arXiv 2402.09360), x (T, d) → y (T, d):
  *
- *   x ── predictor of gate, of up ── |silu · up| ── TopK k' ── idx ──┐
- *   x ── If T = 1: NeuronSubsetFFN ◄─────────────────────────────────┤
+ *   x ── predictor of gate, of up ── |act · up| ── TopK k' ── idx ──┐
+ *   x ── If T = 1: NeuronSubsetFFN ◄────────────────────────────────┤
  *           else:  dense layer with the others of each token set to 0 ◄┘
+ *
+ * What that operator does not know (no gate, other non-linearities, biases) gathers rows by standard operators.
  */
 export function hireFeedForward(b: GraphBuilder, place: PlaceOf, ffn: HireFfn): void {
   const { path, base, x, form } = ffn
   const at = (op: string, inputs: readonly ValueName[], attributes: Attributes = {}): ValueName =>
     b.node(`${path}/predict`, op, inputs, attributes)
-  const gate = predicted(b, place, `${path}/predict/gate`, `${base}.gate`, form.predictor, x, ffn.gate)
+  const gate = ffn.gate && predicted(b, place, `${path}/predict/gate`, `${base}.gate`, form.predictor, x, ffn.gate)
   const up = predicted(b, place, `${path}/predict/up`, `${base}.up`, form.predictor, x, ffn.up)
-  let scores = at('Abs', [at('Mul', [at('Mul', [gate, at('Sigmoid', [gate])]), up])])
+  let scores = at('Abs', [activated(b, `${path}/predict`, ffn.activation, gate, up)])
   if (form.always > 0) scores = at('Add', [scores, stored(b, place, `${base}.bonus`)])
   if (form.group > 1) {
     const grouped = at('Reshape', [scores, b.ints(0, -1, form.group)])
@@ -94,12 +104,11 @@ export function hireHead(
   })[1]!
   const flat = b.ints(-1)
   const one = branch(`${path}/subset`, (inner, at) => {
-    const rows = inner.node(at, 'Gather', [product.name, inner.node(at, 'Reshape', [picked, flat])])
-    const exact = linear(inner, at, x, inner.node(at, 'Cast', [rows], { to: int(1) }))
+    const exact = gathered(inner, at, x, product, inner.node(at, 'Reshape', [picked, flat]))
     return inner.node(at, 'ScatterElements', [guess, picked, exact], ON_LAST_AXIS)
   })
   const several = branch(`${path}/masked`, (inner, at) => {
-    const exact = inner.node(at, 'GatherElements', [linear(inner, at, x, product.W), picked], ON_LAST_AXIS)
+    const exact = inner.node(at, 'GatherElements', [whole(inner, at, x, product), picked], ON_LAST_AXIS)
     return inner.node(at, 'ScatterElements', [guess, picked, exact], ON_LAST_AXIS)
   })
   conditional(b, path, x, { one, several, output: head.logits })
@@ -113,7 +122,7 @@ function predicted(
   base: string,
   predictor: HirePredictor,
   x: ValueName,
-  { inputs, outputs }: DenseProduct,
+  { inputs, outputs, bias }: DenseProduct,
 ): ValueName {
   if (predictor.kind === 'lr')
     return linear(
@@ -121,6 +130,7 @@ function predicted(
       `${path}/U`,
       linear(b, `${path}/V`, x, asFloat(b, place, `${base}.V`)),
       asFloat(b, place, `${base}.U`),
+      bias,
     )
   const attributes: Attributes = {
     K: int(inputs),
@@ -131,7 +141,33 @@ function predicted(
     accuracy_level: int(4),
   }
   const weights = [stored(b, place, `${base}.numbers`), asFloat(b, place, `${base}.scales`)]
-  return b.node(path, 'MatMulNBits', [x, ...weights], attributes, { domain: 'com.microsoft' })
+  const product = b.node(path, 'MatMulNBits', [x, ...weights], attributes, { domain: 'com.microsoft' })
+  return bias === undefined ? product : b.node(path, 'Add', [product, bias])
+}
+
+/** The dense product with its bias, x (T, in) → (T, out). */
+function whole(
+  b: GraphBuilder,
+  path: string,
+  x: ValueName,
+  { W, bias, isTransposed = false }: DenseProduct,
+): ValueName {
+  return b.node(path, 'Gemm', [x, W, ...(bias ? [bias] : [])], { transB: int(isTransposed ? 0 : 1) })
+}
+
+/** Some outputs of it alone: only those weights are widened. */
+function gathered(
+  b: GraphBuilder,
+  path: string,
+  x: ValueName,
+  { name, bias, isTransposed = false }: DenseProduct,
+  idx: ValueName,
+): ValueName {
+  const rows = b.node(path, 'Gather', [name, idx], { axis: int(isTransposed ? 1 : 0) })
+  const own = bias === undefined ? [] : [b.node(path, 'Gather', [bias, idx])]
+  return b.node(path, 'Gemm', [x, b.node(path, 'Cast', [rows], { to: int(1) }), ...own], {
+    transB: int(isTransposed ? 0 : 1),
+  })
 }
 
 /** If T = 1, else: two graphs of one output each. */
@@ -152,6 +188,20 @@ function branch(path: string, build: (inner: GraphBuilder, path: string) => Valu
   return inner.graph(path)
 }
 
+/** Whether NeuronSubsetFFN computes such a layer: silu(gate x) · up x without biases. */
+export function isOperatorForm({
+  gate,
+  up,
+  down,
+  activation,
+}: Pick<HireFfn, 'gate' | 'up' | 'down' | 'activation'>): boolean {
+  return (
+    gate !== undefined &&
+    activation === 'silu' &&
+    ![gate, up, down].some(({ bias, isTransposed }) => bias || isTransposed)
+  )
+}
+
 /** Constants belong to the outer graph, as everything a branch reads: names of both graphs are one set. */
 function subsetBranch(b: GraphBuilder, place: PlaceOf, ffn: HireFfn, picked: ValueName): Graph {
   const { base, x, form, gate, up } = ffn
@@ -166,10 +216,16 @@ function subsetBranch(b: GraphBuilder, place: PlaceOf, ffn: HireFfn, picked: Val
         ? picked
         : inner.node(at, 'Add', [inner.node(at, 'Mul', [inner.node(at, 'Reshape', [picked, column]), size]), within])
     const idx = inner.node(at, 'Reshape', [members, flat])
+    if (!isOperatorForm(ffn)) {
+      const g = gate && gathered(inner, `${at}/gate`, x, gate, idx)
+      const z = activated(inner, at, ffn.activation, g, gathered(inner, `${at}/up`, x, up, idx))
+      const rows = inner.node(`${at}/down`, 'Cast', [inner.node(`${at}/down`, 'Gather', [down, idx])], { to: int(1) })
+      return inner.node(`${at}/down`, 'Gemm', [z, rows, ...(ffn.down.bias ? [ffn.down.bias] : [])])
+    }
     return inner.node(
       at,
       NEURON_SUBSET_FFN,
-      [x, idx, gate.name, up.name, down],
+      [x, idx, gate!.name, up.name, down],
       { activation: { type: 'string', s: 'silu' } },
       { domain: OPERATOR_DOMAIN },
     )
@@ -198,13 +254,13 @@ function maskedNodes(
     )
   let kept = mask(scores, picked)
   if (form.group > 1) kept = at('Reshape', [at('Tile', [at('Unsqueeze', [kept, last]), groupOf]), wholeRows])
-  const g = linear(b, `${path}/gate`, x, gate.W)
-  const z = at('Mul', [at('Mul', [g, at('Sigmoid', [g])]), linear(b, `${path}/up`, x, up.W)])
+  const g = gate && whole(b, `${path}/gate`, x, gate)
+  const z = activated(b, path, ffn.activation, g, whole(b, `${path}/up`, x, up))
   let selected = at('Mul', [z, kept])
   if (keep === 'k') {
     const k = outer.ints(form.k)
     const largest = b.nodeOutputs(`${path}/cut`, 'TopK', [at('Abs', [selected]), k], UNSORTED, { outputs: 2 })[1]!
     selected = at('Mul', [selected, mask(z, largest)])
   }
-  return linear(b, `${path}/down`, selected, down.W)
+  return whole(b, `${path}/down`, selected, down)
 }

@@ -11,7 +11,7 @@ import type { RawTensor } from '../src/tensor/dtype.ts'
 import { fileMetadata } from './annotations.ts'
 import { copySourceFiles } from './artifact.ts'
 import { fileEntry } from './file-entry.ts'
-import type { HireGraphOptions } from './hire-graph.ts'
+import type { FfNames, HireGraphOptions } from './hire-graph.ts'
 import { withHire } from './hire-graph.ts'
 import type { HireKeep } from './hire-pieces.ts'
 import type { Manifest, OptionValue, Source } from './manifest.ts'
@@ -42,7 +42,7 @@ export function hireFiles(
   decoder: Model,
   tensors: Readonly<Record<string, RawTensor>>,
   section: Section,
-  names: HireGraphOptions['names'],
+  ff: Pick<HireGraphOptions, 'names' | 'activation'>,
 ): { readonly [HIRE_GRAPH]: Uint8Array; readonly [HIRE_WEIGHTS]: Uint8Array } {
   const onFiles: MetadataOf<'hire'> = { 'spexpand.hire': JSON.stringify(section) }
   const weights = safetensorsBytes(tensors, { format: 'pt', ...onFiles })
@@ -51,7 +51,7 @@ export function hireFiles(
     layers: section.layers,
     ...(section.softmax ? { softmax: section.softmax } : {}),
     keep: section.keep,
-    names,
+    ...ff,
     metadata: (where) => selectionMetadata(where === 'softmax' ? section.softmax! : where),
   })
   const old = Object.fromEntries(graph.metadataProps.map(({ key, value }) => [key, value]))
@@ -93,8 +93,12 @@ export function writeDenseArtifact(options: DenseArtifactOptions): Manifest {
   rmSync(join(out, MANIFEST), { force: true })
   const weights = writeShards(out, plan)
   const decoder = denseGraph(model, plan, metadataProps(onFiles), toolVersion)
-  const names = (layer: number): { gate: string; up: string; down: string } => ffTensorNames(model, layer)
-  const files = { 'model.onnx': encodeModel(decoder), ...hireFiles(decoder, options.hireTensors, section, names) }
+  const names = (layer: number): FfNames => ffTensorNames(model, layer)
+  const { activation } = model.config
+  const files = {
+    'model.onnx': encodeModel(decoder),
+    ...hireFiles(decoder, options.hireTensors, section, { names, activation }),
+  }
   for (const [name, bytes] of Object.entries(files)) writeFileWhole(join(out, name), bytes)
   const listed = [...weights, ...Object.keys(files), ...copySourceFiles(model.folder, out)].sort()
   const manifest: Manifest & { readonly hire: Section } = {
@@ -113,9 +117,9 @@ export function writeDenseArtifact(options: DenseArtifactOptions): Manifest {
 }
 
 /** Names of the FF matrices of a layer as they are stored. */
-export function ffTensorNames(model: OpenedModel, layer: number): { gate: string; up: string; down: string } {
+export function ffTensorNames(model: OpenedModel, layer: number): FfNames {
   return {
-    gate: model.tensorName('gate', layer),
+    ...(model.has('gate') ? { gate: model.tensorName('gate', layer) } : {}),
     up: model.tensorName('up', layer),
     down: model.tensorName('down', layer),
   }

@@ -1,7 +1,19 @@
 import { ShapeError } from '../errors.ts'
+import type { ActivationName } from '../tensor/activate.ts'
+import { activate } from '../tensor/activate.ts'
 import { markTopK } from './top-k.ts'
 
-/** |silu(gate) · up|, element by element: how much a neuron of a gated FF layer does for a token. */
+/**
+ * How much neurons do for a token, element by element: |act(gate) · up|, without a gate |act(up)|. Biases are in the
+ * numbers already.
+ */
+export function ffMagnitude(kind: ActivationName, gate: Float32Array | undefined, up: Float32Array): Float32Array {
+  if (!gate) return up.map((u) => Math.abs(activate(kind, u)))
+  if (kind === 'silu') return gatedMagnitude(gate, up)
+  return gate.map((g, j) => Math.abs(activate(kind, g) * up[j]))
+}
+
+/** |silu(gate) · up|, element by element. */
 export function gatedMagnitude(gate: Float32Array, up: Float32Array): Float32Array {
   if (gate.length !== up.length) throw new ShapeError(`Cannot gate ${up.length} numbers by ${gate.length}`)
   return gate.map((g, j) => Math.abs((g / (1 + Math.exp(-g))) * up[j]))

@@ -15,16 +15,17 @@ const PYTHON = process.env['SPEXPAND_PYTHON']
 const SCRIPT = fileURLToPath(new URL('../../docs/examples/griffin.py', import.meta.url))
 if (!PYTHON) console.log('SKIPPED test/interop/griffin: SPEXPAND_PYTHON names no python with numpy')
 
-it.skipIf(!PYTHON)(
-  'docs/examples/griffin.py reads griffin.json and gives the tokens of generate()',
+it.skipIf(!PYTHON).each(['statistic-down', 'count'] as const)(
+  'docs/examples/griffin.py reads griffin.json and gives the tokens of generate() (by %s)',
   { timeout: 120_000 },
-  async () => {
+  async (scores) => {
     const folder = mkdtempSync(join(tmpdir(), 'spexpand-griffin-py-'))
     try {
       const { file } = await predict({
         windows: 2,
         sequenceLength: 16,
-        scores: 'statistic-down',
+        scores,
+        density: 0.3,
         out: folder,
         threads: 1,
       })

@@ -1,7 +1,8 @@
 import { InterruptedError } from '../../errors.ts'
+import type { Activation } from '../../model/config.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import { permuteColumns, permuteRows } from '../../predict/groups.ts'
-import { gatedMagnitude } from '../../predict/hire.ts'
+import { ffMagnitude } from '../../predict/hire.ts'
 import { inputRoot } from '../../predict/low-rank.ts'
 import type { HireLayer, HirePredictor } from '../../predict/predictor.ts'
 import { predictorBytes } from '../../predict/predictor.ts'
@@ -24,7 +25,8 @@ const OVER = [1, 1.5, 2, 3, 4]
 /** One way to predict an FF layer, with what it found on the choosing text. */
 export type FfCandidate = {
   readonly predictor: HirePredictor
-  readonly gate: MadePredictor
+  /** Absent in layers without a gate. */
+  readonly gate?: MadePredictor
   readonly up: MadePredictor
   readonly recall: RankRecall
 }
@@ -37,7 +39,8 @@ export type FfCandidates = {
   readonly order?: Int32Array
 }
 
-type ScoringOptions = { readonly group: number; readonly ff: number }
+/** What scores need of a model beside its predictors. */
+export type ScoringOptions = { readonly group: number; readonly ff: number; readonly activation: Activation }
 
 /** Makes the predictors of every layer and measures all of them in one walk through the choosing text. */
 export async function ffCandidates(
@@ -52,19 +55,28 @@ export async function ffCandidates(
   options: { readonly k: number; readonly group: number; readonly always?: number; readonly signal?: AbortSignal },
 ): Promise<FfCandidates[]> {
   const { model, walk, blas, windows, statistics, forms } = bench
-  const { ff } = model.config
+  const { ff, activation } = model.config
   const layers: FfCandidates[] = []
   for (const [layer, { C, activity, order }] of statistics.entries()) {
     if (options.signal?.aborted) throw new InterruptedError('Interrupted while predicting: run the same command again')
     const root = forms.some(({ kind }) => kind === 'lr') ? inputRoot(C, model.config.hidden) : undefined
     const made = async (role: 'gate' | 'up'): Promise<MadePredictor[]> => {
-      const W = model.weights.readF32(model.tensorName(role, layer))
-      return makePredictors(blas, matOf(ff, model.config.hidden, order ? permuteRows(W, order) : W), root, forms)
+      const W = model.matrix(role, layer)
+      const made = await makePredictors(
+        blas,
+        matOf(ff, model.config.hidden, order ? permuteRows(W, order) : W),
+        root,
+        forms,
+      )
+      if (!model.config.biases.includes(role)) return made
+      const bias = model.weights.readF32(model.tensorName(role, layer, 'bias'))
+      return made.map((one) => ({ ...one, bias: order ? permuteRows(bias, order) : bias }))
     }
-    const [gate, up] = [await made('gate'), await made('up')]
+    const gate = model.has('gate') ? await made('gate') : undefined
+    const up = await made('up')
     const candidates = forms.map((predictor, i) => ({
       predictor,
-      gate: gate[i]!,
+      ...(gate ? { gate: gate[i]! } : {}),
       up: up[i]!,
       recall: new RankRecall(ff, options.k),
     }))
@@ -75,7 +87,10 @@ export async function ffCandidates(
     const { candidates, order } = layers[layer]!
     const exact = (order ? permuteColumns(z, order) : z).map((value) => Math.abs(value))
     for (const candidate of candidates)
-      candidate.recall.add(exact, await scoresOf(blas, candidate, layers[layer]!.always, x, { ...options, ff }))
+      candidate.recall.add(
+        exact,
+        await scoresOf(blas, candidate, layers[layer]!.always, x, { ...options, ff, activation }),
+      )
   }
   await walk.run({ windows, onFf, ...(options.signal ? { signal: options.signal } : {}) })
   return layers
@@ -87,9 +102,9 @@ export async function scoresOf(
   { gate, up }: Pick<FfCandidate, 'gate' | 'up'>,
   always: Int32Array,
   x: Float32Array,
-  { group, ff }: ScoringOptions,
+  { group, ff, activation }: ScoringOptions,
 ): Promise<Float32Array> {
-  const scores = gatedMagnitude(await throughChain(blas, gate.chain, x), await throughChain(blas, up.chain, x))
+  const scores = ffMagnitude(activation, gate && (await rowsOf(blas, gate, x)), await rowsOf(blas, up, x))
   for (let row = 0; row < scores.length; row += ff) for (const j of always) scores[row + j] += BONUS
   if (group === 1) return scores
   for (let at = 0; at < scores.length; at += group) {
@@ -100,18 +115,26 @@ export async function scoresOf(
   return scores
 }
 
+/** Rows x through a predictor, its bias added. */
+async function rowsOf(blas: Blas, { chain, bias }: MadePredictor, x: Float32Array): Promise<Float32Array> {
+  const rows = await throughChain(blas, chain, x)
+  if (bias) for (let at = 0; at < rows.length; at++) rows[at] += bias[at % bias.length]!
+  return rows
+}
+
 /** For every layer the form that reads the fewest bytes a token among those that reach the recall. */
 export function chooseLayers(
-  { config, weights, tensorName }: OpenedModel,
+  { config, weights, tensorName, has }: OpenedModel,
   layers: readonly FfCandidates[],
   wanted: { readonly recall: number; readonly group: number; readonly k: number },
 ): { readonly chosen: HireLayer[]; readonly candidates: HireCandidate[] } {
   const all: HireCandidate[] = []
   const chosen = layers.map(({ layer, candidates, always }): HireLayer => {
-    const rowBytes = 3 * config.hidden * DTYPE_BYTES[weights.get(tensorName('gate', layer)).dtype]
+    const matrices = has('gate') ? 3 : 2
+    const rowBytes = matrices * config.hidden * DTYPE_BYTES[weights.get(tensorName('up', layer)).dtype]
     const rated = candidates.map(({ predictor, recall }): HireCandidate => {
       const kPrime = Math.max(recall.smallest(wanted.recall, wanted.group), always.length)
-      const bytes = 2 * predictorBytes(predictor, config.ff, config.hidden) + kPrime * rowBytes
+      const bytes = (matrices - 1) * predictorBytes(predictor, config.ff, config.hidden) + kPrime * rowBytes
       return { where: layer, predictor, kPrime, bytes, recall: recallTable(recall) }
     })
     all.push(...rated)

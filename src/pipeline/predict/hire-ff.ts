@@ -1,4 +1,4 @@
-import { SolverError, UnsupportedError, UsageError } from '../../errors.ts'
+import { SolverError, UsageError } from '../../errors.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import { keepPredicted } from '../../predict/hire.ts'
 import { permuteColumns } from '../../predict/groups.ts'
@@ -41,7 +41,6 @@ export async function chooseFf(
   const { ff, layers } = model.config
   const { group, share, forms, threads, onProgress } = settings
   if (ff % group !== 0) throw new UsageError(`--group: got ${group}, wanted a divisor of the ${ff} neurons of a layer`)
-  assertGated(model)
   const k = Math.max(1, Math.round(share * ff))
   const walk = await openWalk(model, threads)
   try {
@@ -80,7 +79,7 @@ async function recallWithin(
     const klAt = async (recall: number): Promise<number> => {
       const chosen = chosenAt(recall)
       const onFf = (chunk: FfChunk): Promise<void> =>
-        keepChosen(blas, layers[chunk.layer]!, chosen[chunk.layer]!, chunk, model.config.ff, keep)
+        keepChosen(blas, layers[chunk.layer]!, chosen[chunk.layer]!, chunk, model.config, keep)
       return (await scorer.quality(await walk.run({ windows: choosing, onFf, ...given }), dense)).kl!
     }
     let [low, high] = [0, RECALLS.length - 1]
@@ -108,11 +107,11 @@ async function keepChosen(
   { candidates, always, order }: FfCandidates,
   { predictor, k, kPrime, group }: HireLayer,
   { x, z }: FfChunk,
-  ff: number,
+  { ff, activation }: OpenedModel['config'],
   keep: 'all' | 'k',
 ): Promise<void> {
   const candidate = candidates.find((one) => one.predictor === predictor)!
-  const scores = await scoresOf(blas, candidate, always, x, { group, ff })
+  const scores = await scoresOf(blas, candidate, always, x, { group, ff, activation })
   // Scores are in the new order of the neurons, intermediates in the old one.
   const placed = order ? permuteColumns(scores, inverse(order)) : scores
   keepPredicted(z, placed, ff, kPrime, keep === 'k' ? k : undefined)
@@ -122,16 +121,4 @@ function inverse(order: Int32Array): Int32Array {
   const places = new Int32Array(order.length)
   for (const [i, j] of order.entries()) places[j] = i
   return places
-}
-
-/** What the operator NeuronSubsetFFN and the predictors are made for. */
-function assertGated({ config, tensor, folder }: OpenedModel): void {
-  const { gated, activation, biases, ff, hidden } = config
-  const hasBias = (['gate', 'up', 'down'] as const).some((role) => biases.includes(role))
-  const isPlain = gated && activation === 'silu' && !hasBias && `${tensor('gate', 0).shape}` === `${[ff, hidden]}`
-  if (!isPlain)
-    throw new UnsupportedError(
-      `Cannot predict the neurons of ${folder}: its FF layer is no silu(gate x) · up x of separate matrices without bias: ` +
-        'use --parts softmax',
-    )
 }

@@ -101,7 +101,7 @@ async function ofArtifact(folder: string, options: HireOptions): Promise<HireRes
     const windows = await windowsOf({ folder, config }, options, settings)
     const head = await softmaxOf(decoder, folder, weights, blas, windows, settings)
     const hire = sectionOf(undefined, head, windows, settings)
-    const files = hireFiles(decoder, headTensors(head.stored), hire, noFf)
+    const files = hireFiles(decoder, headTensors(head.stored), hire, { names: noFf })
     amendArtifact(folder, { sections: { hire }, files })
     const bytes = { ff: [0, 0], head: headBytes(weights, product, hire) } as const
     const quality = await hireQuality(folder, options)
@@ -212,8 +212,11 @@ function resultOf(
 /** Bytes of weights that a token reads, as stored: dense, and predictors with the exact rows. */
 function bytesOf(model: OpenedModel, hire: HireSection): HireResult['bytes'] {
   const { ff, hidden } = model.config
-  const neuron = 3 * hidden * DTYPE_BYTES[model.tensor('gate', 0).dtype]
-  const layers = hire.layers.map(({ predictor, kPrime }) => 2 * predictorBytes(predictor, ff, hidden) + kPrime * neuron)
+  const matrices = model.has('gate') ? 3 : 2
+  const neuron = matrices * hidden * DTYPE_BYTES[model.tensor('up', 0).dtype]
+  const layers = hire.layers.map(
+    ({ predictor, kPrime }) => (matrices - 1) * predictorBytes(predictor, ff, hidden) + kPrime * neuron,
+  )
   const product = { name: model.tensorName('head'), outputs: model.config.vocab, inputs: hidden }
   return {
     ff: [model.config.layers * ff * neuron, layers.reduce((sum, bytes) => sum + bytes, 0)],

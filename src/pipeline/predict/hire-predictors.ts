@@ -10,7 +10,12 @@ import { storeFactors, storeRows } from '../../predict/predictor.ts'
 import { dequantizeRows, quantizeRows } from '../../predict/quantized-rows.ts'
 
 /** A predictor of one matrix: what is written, and the same numbers as a chain of products x → x Aᵀ → … */
-export type MadePredictor = { readonly stored: StoredPredictor; readonly chain: readonly Mat[] }
+export type MadePredictor = {
+  readonly stored: StoredPredictor
+  readonly chain: readonly Mat[]
+  /** The bias of the matrix, where it has one; exact, and stored with the model. */
+  readonly bias?: Float32Array
+}
 
 /** Predictors of W (n, d), one for each form; factors are computed once, at the largest rank. */
 export async function makePredictors(

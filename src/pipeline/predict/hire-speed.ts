@@ -85,6 +85,7 @@ function graphsOf(
       layers: hire.layers.map((form) => layerAt(form, density)),
       ...softmax,
       names,
+      activation: model.config.activation,
       metadata: () => [],
     }),
     close() {

@@ -1,5 +1,6 @@
 import type { TensorSource } from '../../../export/shards.ts'
 import { hireBase, HEAD_BASE } from '../../../export/hire-graph.ts'
+import { ffTensorNames } from '../../../export/hire.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import type { HireLayer, StoredPredictor } from '../../predict/predictor.ts'
 import { DTYPE_BYTES } from '../../tensor/dtype.ts'
@@ -16,10 +17,10 @@ export function hireTensors(
 ): Record<string, RawTensor> {
   const tensors: Record<string, RawTensor> = {}
   for (const [i, { layer, predictor, always }] of chosen.entries()) {
-    const base = hireBase(model.tensorName('gate', layer))
+    const base = hireBase(ffTensorNames(model, layer))
     const { candidates, order, always: set } = layers[i]!
     const { gate, up } = candidates.find((candidate) => candidate.predictor === predictor)!
-    for (const [part, tensor] of Object.entries(gate.stored)) tensors[`${base}.gate.${part}`] = tensor
+    for (const [part, tensor] of Object.entries(gate?.stored ?? {})) tensors[`${base}.gate.${part}`] = tensor
     for (const [part, tensor] of Object.entries(up.stored)) tensors[`${base}.up.${part}`] = tensor
     tensors[`${base}.down`] = rowsOfNeurons(model, layer, order)
     if (always > 0) tensors[`${base}.bonus`] = bonus(set, model.config.ff)
@@ -37,12 +38,17 @@ export function permutedTensors(model: OpenedModel, orders: readonly (Int32Array
   const changed = new Map<string, () => Uint8Array>()
   for (const [layer, order] of orders.entries()) {
     if (!order) continue
-    for (const role of ['gate', 'up'] as const) {
+    for (const role of (['gate', 'up', 'down'] as const).filter((one) => model.has(one))) {
       const name = model.tensorName(role, layer)
-      changed.set(name, () => moveRows(bytesOf(model, name), order).bytes)
+      const isByRow = (role === 'down') === model.isTransposed(role)
+      changed.set(name, () => {
+        const stored = bytesOf(model, name)
+        return (isByRow ? moveRows(stored, order) : transposed(moveRows(transposed(stored), order))).bytes
+      })
+      if (role === 'down' || !model.config.biases.includes(role)) continue
+      const bias = model.tensorName(role, layer, 'bias')
+      changed.set(bias, () => moveRows(bytesOf(model, bias), order).bytes)
     }
-    const down = model.tensorName('down', layer)
-    changed.set(down, () => transposed(moveRows(transposed(bytesOf(model, down)), order)).bytes)
   }
   let held: { readonly name: string; readonly bytes: Uint8Array } | undefined
   return [...model.weights.tensors.values()].map(({ name, dtype, shape }) => ({
@@ -60,7 +66,8 @@ export function permutedTensors(model: OpenedModel, orders: readonly (Int32Array
 
 /** down (d, ff) as (ff, d), in the new order: one row per neuron, as a gather wants it. */
 function rowsOfNeurons(model: OpenedModel, layer: number, order: Int32Array | undefined): RawTensor {
-  const rows = transposed(bytesOf(model, model.tensorName('down', layer)))
+  const stored = bytesOf(model, model.tensorName('down', layer))
+  const rows = model.isTransposed('down') ? stored : transposed(stored)
   return order ? moveRows(rows, order) : rows
 }
 

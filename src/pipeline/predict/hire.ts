@@ -1,10 +1,11 @@
 import { availableParallelism } from 'node:os'
 import { demoModelFolder } from '../../../calibration/bundled.ts'
-import { UnsupportedError, UsageError } from '../../errors.ts'
+import { UsageError } from '../../errors.ts'
 import { createGram } from '../../linalg/gram.ts'
+import type { Activation } from '../../model/config.ts'
 import type { OpenedModel } from '../../model/open.ts'
 import { openModel } from '../../model/open.ts'
-import { gatedMagnitude, keepPredicted, Recall } from '../../predict/hire.ts'
+import { ffMagnitude, keepPredicted, Recall } from '../../predict/hire.ts'
 import { inputRoot, lowRank, truncated } from '../../predict/low-rank.ts'
 import type { HirePredictor } from '../../predict/predictor.ts'
 import { dequantizeRows, quantizeRows } from '../../predict/quantized-rows.ts'
@@ -16,7 +17,6 @@ import type { WindowIds } from '../../verify/hidden.ts'
 import { openTailScorer } from './score.ts'
 import type { FfChunk, Walk } from './walk.ts'
 import { openWalk } from './walk.ts'
-import { isNativeForm } from '../ffn.ts'
 import { calibrationText, evaluationText } from '../text.ts'
 import type { Quality, TextSource } from '../types.ts'
 
@@ -56,7 +56,14 @@ export type HireRow = {
 /**
  * The two matrices of a predictor of one layer, each as a chain of products x → x · Aᵀ → …: one matrix, or V then U.
  */
-export type Chains = { readonly gate: readonly Mat[]; readonly up: readonly Mat[] }
+export type Chains = {
+  /** Absent in layers without a gate. */
+  readonly gate?: readonly Mat[]
+  readonly up: readonly Mat[]
+  readonly gateBias?: Float32Array
+  readonly upBias?: Float32Array
+  readonly activation: Activation
+}
 
 /**
  * HiRE's predictors (arXiv 2402.09360) on the FF layers of a dense model: how many of the true top k neurons of
@@ -97,11 +104,7 @@ export async function predictHire(options: PredictHireOptions): Promise<HireRow[
   }
 }
 
-function assertPredictors(predictors: readonly HirePredictor[], { config, folder }: OpenedModel): void {
-  if (!isNativeForm(config))
-    throw new UnsupportedError(
-      `Cannot predict the neurons of ${folder}: model type ${config.modelType}: supported are FF layers down(silu(gate x) · up x) without biases`,
-    )
+function assertPredictors(predictors: readonly HirePredictor[], { config }: OpenedModel): void {
   for (const predictor of predictors)
     if (predictor.kind === 'lr' && !(predictor.rank >= 1 && predictor.rank <= config.hidden))
       throw new UsageError(`HiRE: got rank ${predictor.rank}, wanted 1 to ${config.hidden}, the width of the FF input`)
@@ -135,7 +138,7 @@ async function chainsOf(
   const ranks = predictors.flatMap((predictor) => (predictor.kind === 'lr' ? [predictor.rank] : []))
   const root = ranks.length > 0 ? inputRoot(C, hidden) : undefined
   const chainsFor = async (role: 'gate' | 'up'): Promise<Mat[][]> => {
-    const W = matOf(ff, hidden, model.weights.readF32(model.tensorName(role, layer)))
+    const W = matOf(ff, hidden, model.matrix(role, layer))
     const factors = root && (await lowRank(blas, W, root, Math.max(...ranks)))
     return predictors.map((predictor) => {
       if (predictor.kind === 'q') return [dequantizeRows(quantizeRows(W, predictor.bits, predictor.groupSize))]
@@ -143,13 +146,29 @@ async function chainsOf(
       return [V, U]
     })
   }
-  const [gate, up] = [await chainsFor('gate'), await chainsFor('up')]
-  return predictors.map((_, i) => ({ gate: gate[i]!, up: up[i]! }))
+  const gate = model.has('gate') ? await chainsFor('gate') : undefined
+  const up = await chainsFor('up')
+  const bias = (role: 'gate' | 'up'): Float32Array | undefined =>
+    model.has(role) && model.config.biases.includes(role)
+      ? model.weights.readF32(model.tensorName(role, layer, 'bias'))
+      : undefined
+  const [gateBias, upBias] = [bias('gate'), bias('up')]
+  return predictors.map((_, i) => ({
+    ...(gate ? { gate: gate[i]! } : {}),
+    up: up[i]!,
+    ...(gateBias ? { gateBias } : {}),
+    ...(upBias ? { upBias } : {}),
+    activation: model.config.activation,
+  }))
 }
 
-/** |silu(gate~ x) · up~ x| of rows x (n, d) → (n, ff). */
-export async function predictedScores(blas: Blas, { gate, up }: Chains, x: Float32Array): Promise<Float32Array> {
-  const through = async (matrices: readonly Mat[]): Promise<Float32Array> => {
+/** |act(gate~ x) · up~ x|, without a gate |act(up~ x)|, of rows x (n, d) → (n, ff). */
+export async function predictedScores(
+  blas: Blas,
+  { gate, up, gateBias, upBias, activation }: Chains,
+  x: Float32Array,
+): Promise<Float32Array> {
+  const through = async (matrices: readonly Mat[], bias: Float32Array | undefined): Promise<Float32Array> => {
     let rows = x
     for (const A of matrices) {
       const n = rows.length / A.cols
@@ -157,9 +176,10 @@ export async function predictedScores(blas: Blas, { gate, up }: Chains, x: Float
       await blas.gemm(n, A.rows, A.cols, rows, A.data, out, { transB: true })
       rows = out
     }
+    if (bias) for (let at = 0; at < rows.length; at++) rows[at] += bias[at % bias.length]!
     return rows
   }
-  return gatedMagnitude(await through(gate), await through(up))
+  return ffMagnitude(activation, gate && (await through(gate, gateBias)), await through(up, upBias))
 }
 
 async function measureRecall(
@@ -169,7 +189,7 @@ async function measureRecall(
   chains: readonly (readonly Chains[])[],
   { predictors, shares = [0.1, 0.25], over = [1, 1.5, 2], signal }: PredictHireOptions,
 ): Promise<{ rows: HireRow[]; dense: Float32Array }> {
-  const ff = chains[0]![0]!.gate.at(-1)!.rows
+  const ff = chains[0]![0]!.up.at(-1)!.rows
   const meters = chains.map(() =>
     predictors.map(() =>
       shares.map((share) => {
