@@ -81,7 +81,7 @@ function createLibrary(json: Record<string, unknown>, config: Record<string, unk
 }
 
 /** Time for any text, and for every character of it; tokenizers take a hundredth of that. */
-const BASE_MS = 2000
+const BASE_MS = 1500
 const MS_PER_CHARACTER = 0.2
 
 /** Runs the library on `length` characters or tokens. What it throws on values it did not check is the file's fault. */
