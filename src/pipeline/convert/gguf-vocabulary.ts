@@ -6,6 +6,7 @@ import type { GgufValue } from '../../formats/gguf/writer.ts'
 import type { ModelConfig } from '../../model/config.ts'
 import { wordsName } from '../../model/gguf-words.ts'
 import { readJsonObject } from '../../model/json.ts'
+import { pieceTypes, scoresOf, spacePrefix } from './gguf-pieces.ts'
 
 /** The tokenizer of a model as GGUF metadata, and what of it the format has no word for. */
 export type Vocabulary = { readonly metadata: ReadonlyMap<string, GgufValue>; readonly notes: readonly string[] }
@@ -21,7 +22,7 @@ const addedToken = z.object({
   lstrip: z.boolean().default(false),
   rstrip: z.boolean().default(false),
 })
-const byteLevel = z.object({
+const tokenizerJson = z.object({
   added_tokens: z.array(addedToken).default([]),
   normalizer: z.record(z.string(), z.unknown()).nullish(),
   pre_tokenizer: z.record(z.string(), z.unknown()).nullish(),
@@ -32,9 +33,10 @@ const byteLevel = z.object({
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
     ignore_merges: z.boolean().default(false),
     byte_fallback: z.boolean().default(false),
+    unk_token: z.string().nullish(),
   }),
 })
-type ByteLevel = z.output<typeof byteLevel>
+type TokenizerJson = z.output<typeof tokenizerJson>
 
 /** Not z.record(), which drops a token "__proto__". */
 function isVocab(value: unknown): boolean {
@@ -47,35 +49,25 @@ function isVocab(value: unknown): boolean {
 
 /**
  * tokenizer.json and tokenizer_config.json of a folder as metadata: byte-level BPE ('gpt2') with its merges and the name of
- * what cuts text into words. Ids that no token has are filled up. Throws UnsupportedError for other kinds of tokenizer,
- * FormatError for files that do not fit together.
+ * what cuts text into words, or SentencePiece ('llama') with scores that say what the merges say. Ids that no token has
+ * are filled up. Throws UnsupportedError for other kinds of tokenizer, FormatError for files that do not fit together.
  */
 export function vocabularyOf(folder: string, config: ModelConfig): Vocabulary {
   const path = join(folder, 'tokenizer.json')
   const json = readTokenizer(path)
   const settings = readSettings(folder)
-  const pre = wordsName(json.pre_tokenizer, json.model.ignore_merges)
-  if (pre === undefined || json.model.byte_fallback)
-    throw new UnsupportedError(
-      `Cannot write ${path} as GGUF: ` +
-        (json.model.byte_fallback
-          ? 'it is of the SentencePiece kind, supported is byte-level BPE'
-          : `its pre_tokenizer ${JSON.stringify(json.pre_tokenizer).slice(0, 120)} is none that llama.cpp has a name for`),
-    )
   const { tokens, types } = listed(json, config.vocab, path)
   const ids = new Map(tokens.map((token, id) => [token, id]))
-  const notes: string[] = []
-  if (json.normalizer) notes.push(`normalizer ${String(json.normalizer['type'])} is left out: llama.cpp has none`)
+  const { metadata, notes } = json.model.byte_fallback
+    ? pieces(json, tokens, types, path)
+    : byteWords(json, types, path)
   if (json.added_tokens.some(({ lstrip, rstrip }) => lstrip || rstrip))
     notes.push('added tokens do not take the spaces beside them: llama.cpp has no such flag')
   const template = chatTemplate(folder, settings)
   return {
     metadata: new Map<string, GgufValue>([
-      ['tokenizer.ggml.model', { type: 'string', value: 'gpt2' }],
-      ['tokenizer.ggml.pre', { type: 'string', value: pre }],
       ['tokenizer.ggml.tokens', { type: 'strings', value: tokens }],
-      ['tokenizer.ggml.token_type', { type: 'i32s', value: types }],
-      ['tokenizer.ggml.merges', { type: 'strings', value: json.model.merges.map(mergeText) }],
+      ...metadata,
       ...specialIds(settings, config, ids),
       ...endsOf(json, settings, ids, path),
       ...(template === undefined
@@ -86,14 +78,62 @@ export function vocabularyOf(folder: string, config: ModelConfig): Vocabulary {
   }
 }
 
-function readTokenizer(path: string): ByteLevel {
+type Part = { readonly metadata: [string, GgufValue][]; readonly notes: string[] }
+
+function byteWords(json: TokenizerJson, types: readonly number[], path: string): Part {
+  const pre = wordsName(json.pre_tokenizer, json.model.ignore_merges)
+  if (pre === undefined)
+    throw new UnsupportedError(
+      `Cannot write ${path} as GGUF: its pre_tokenizer ${JSON.stringify(json.pre_tokenizer ?? null).slice(0, 120)} is none ` +
+        'that llama.cpp has a name for',
+    )
+  const { normalizer } = json
+  return {
+    metadata: [
+      ['tokenizer.ggml.model', { type: 'string', value: 'gpt2' }],
+      ['tokenizer.ggml.pre', { type: 'string', value: pre }],
+      ['tokenizer.ggml.token_type', { type: 'i32s', value: types }],
+      ['tokenizer.ggml.merges', { type: 'strings', value: json.model.merges.map(mergeText) }],
+    ],
+    notes: normalizer ? [`normalizer ${String(normalizer['type'])} is left out: llama.cpp has none`] : [],
+  }
+}
+
+function pieces(json: TokenizerJson, tokens: readonly string[], types: readonly number[], path: string): Part {
+  const prefix = spacePrefix(json.normalizer, json.pre_tokenizer)
+  const kinds = pieceTypes(tokens, types, json.model.unk_token)
+  const pairs = json.model.merges.map((merge) => (typeof merge === 'string' ? pairOf(merge) : merge))
+  const scores = scoresOf(tokens, kinds, pairs)
+  if (prefix === undefined || scores === undefined)
+    throw new UnsupportedError(
+      `Cannot write ${path} as GGUF: its ${prefix === undefined ? 'normalizer and pre_tokenizer are' : 'list of merges is'} none ` +
+        'that a SentencePiece vocabulary of llama.cpp gives: convert the original tokenizer.model',
+    )
+  return {
+    metadata: [
+      ['tokenizer.ggml.model', { type: 'string', value: 'llama' }],
+      ['tokenizer.ggml.token_type', { type: 'i32s', value: kinds }],
+      ['tokenizer.ggml.scores', { type: 'f32s', value: scores }],
+      ['tokenizer.ggml.add_space_prefix', { type: 'bool', value: prefix }],
+    ],
+    notes: [],
+  }
+}
+
+/** 'a b': pieces of this kind have no spaces. */
+function pairOf(merge: string): [string, string] {
+  const at = merge.indexOf(' ')
+  return [merge.slice(0, at), merge.slice(at + 1)]
+}
+
+function readTokenizer(path: string): TokenizerJson {
   const json = readJsonObject(path, MAX_TOKENIZER_BYTES)
   const type = (json['model'] as { type?: unknown } | undefined)?.type
   if (type !== undefined && type !== 'BPE')
     throw new UnsupportedError(
-      `Cannot write ${path} as GGUF: model.type is ${JSON.stringify(type)}, supported is "BPE" of bytes`,
+      `Cannot write ${path} as GGUF: model.type is ${JSON.stringify(type)}, supported is "BPE"`,
     )
-  const result = byteLevel.safeParse(json)
+  const result = tokenizerJson.safeParse(json)
   if (result.success) return result.data
   const { path: field, message } = result.error.issues[0]!
   throw new FormatError(`Cannot read ${path}: ${field.join('.') || 'the top level'}: ${message}`)
@@ -106,7 +146,7 @@ function readSettings(folder: string): Record<string, unknown> {
 
 /** One token for every row of the embedding. */
 function listed(
-  { model, added_tokens: added }: ByteLevel,
+  { model, added_tokens: added }: TokenizerJson,
   size: number,
   path: string,
 ): { tokens: string[]; types: number[] } {
@@ -158,7 +198,7 @@ function contentOf(token: unknown): string | undefined {
 
 /** Whether the begin and end tokens stand around a prompt. Throws UnsupportedError for other tokens there. */
 function endsOf(
-  { post_processor: processor }: ByteLevel,
+  { post_processor: processor }: TokenizerJson,
   settings: Record<string, unknown>,
   ids: ReadonlyMap<string, number>,
   path: string,

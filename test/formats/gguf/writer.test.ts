@@ -36,8 +36,9 @@ describe('encodeNumbers()', () => {
         const back = read.readRowsF32('w')
         read.close()
         const largest = W.reduce((a, w) => Math.max(a, Math.abs(w)), 0)
-        // Half a step of 1/127, and the scale is rounded to 11 bits (below 6e-8 to none).
-        W.forEach((w, i) => expect(Math.abs(back[i]! - w)).toBeLessThanOrEqual(largest / 250 + 127 * 2 ** -24))
+        // Half a step of 1/127, and the scale is rounded to 11 bits, below 2⁻¹⁴ to a multiple of 2⁻²⁴.
+        const bound = largest * (0.5 / 127 + 2 ** -11) * (1 + 1e-6) + 127 * 2 ** -25
+        W.forEach((w, i) => expect(Math.abs(back[i]! - w)).toBeLessThanOrEqual(bound))
         W.forEach((w, i) => w === 0 && expect(back[i]).toBe(0))
       }),
       { numRuns: 30 },
