@@ -21,6 +21,11 @@ function folder(): string {
   return made
 }
 
+/** config.json without what it says of the element type. */
+function untyped(at: string): string {
+  return readFileSync(join(at, 'config.json'), 'utf8').replace(/"dtype": "\w+"/, '')
+}
+
 const ids = Array.from({ length: 20 }, (_, i) => (i * 37) % 90)
 
 describe('exportHfDense()', () => {
@@ -63,8 +68,6 @@ describe('exportHfDense()', () => {
       const hf = join(parent, 'hf')
       exportHfDense({ artifact: out, out: hf })
       // transformers 5 refuses 6 where it wants 6.0: only what says the element type may differ.
-      const untyped = (at: string): string =>
-        readFileSync(join(at, 'config.json'), 'utf8').replace(/"dtype": "\w+"/, '')
       expect(untyped(hf)).toBe(untyped(model))
       const [opened, source] = [openModel(hf), openModel(model)]
       expect([...opened.weights.tensors.keys()].sort()).toEqual([...source.weights.tensors.keys()].sort())
