@@ -51,10 +51,16 @@ function svgOf() {
   return `${svg.replace(/<svg /, '<svg xmlns="http://www.w3.org/2000/svg" ').replace('>', `><style>${STYLE}</style>`)}\n`
 }
 
+function row(...cells) {
+  console.log(`| ${cells.join(' | ')} |`)
+}
+
+function megabytes(bytes) {
+  return (bytes / 1e6).toFixed(0)
+}
+
 /** First, middle and last blocks, and how much the second half grew. */
 function printTable() {
-  const row = (...cells) => console.log(`| ${cells.join(' | ')} |`)
-  const megabytes = (bytes) => (bytes / 1e6).toFixed(0)
   row('block', 'resident, MB', 'heap, MB', 'outside the heap, MB')
   row('---', '---', '---', '---')
   const shown = new Set([0, 1, 4, 9, 14, 19, 24, blocks.length - 1].filter((i) => i < blocks.length))

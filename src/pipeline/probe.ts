@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { SAMPLE_ROWS } from '../cluster/points.ts'
 import { fitRouter } from '../cluster/router.ts'
+import type { PackedExpert } from '../mixture/expert.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { chunkReader } from './cluster-jobs.ts'
 import { Engine } from './engine.ts'
@@ -42,45 +43,27 @@ const HASHED_BYTES = 1 << 25
 
 /** Runs the jobs of one block on some tokens, on this thread, and measures each. Takes seconds; nothing is written. */
 export async function probeCosts(model: OpenedModel, options: Resolved): Promise<Costs> {
-  const { hidden: d, ff, vocab } = model.config
-  const length = options.sequenceLength
-  const wanted = Math.min(ROWS, Math.max(256, Math.floor(ROW_WEIGHTS / (d * ff))), options.tokens)
-  const windows = Math.max(1, Math.floor(wanted / length))
-  const rows = windows * length
-  const hidden = RowStore.create(rows, d)
-  const ffnIn = RowStore.create(rows, d)
-  const engine = new Engine({ modelFolder: model.folder, native: options.native })
-  const run = (job: Job): Promise<number> => measured(() => engine.run(job))
   const text = options.text?.paths.includes('-') ? 0 : await measured(() => calibrationText(model, options))
-  const ids = Int32Array.from({ length: rows }, (_, i) => (i * 7919) % vocab)
-  await run({ kind: 'embed', ids, sequenceLength: length, firstRow: 0, hidden: hidden.ref })
-  const begin = { layer: 0, firstRow: 0, windows, sequenceLength: length, hidden: hidden.ref, ffnIn: ffnIn.ref }
-  const firstAttention = await run({ kind: 'attention', ...begin })
-  const attention = await run({ kind: 'attention', ...begin })
-  const cluster = await clusterCost(engine, options, ffnIn)
-  const all = rowsUpTo(rows)
-  const gramOf = (source: 'inputs' | 'intermediates', some: Uint32Array): Job => ({
-    kind: 'gram',
-    layer: 0,
-    rows: some,
-    source,
-    ffnIn: ffnIn.ref,
-  })
-  const firstGram = await run(gramOf('intermediates', all))
-  const front = await costOf(rows, (some) => run(gramOf('inputs', some)))
-  const back = await costOf(rows, (some) => run(gramOf('intermediates', some)))
-  const { solve, packed, open } = await solveCosts(engine, options, (source) => engine.run(gramOf(source, all)), rows)
+  const bench = await beginBench(model, options)
+  const { run, rows, hidden, ffnIn } = bench
+  await run(bench.attention(0))
+  const attention = await run(bench.attention(0))
+  const cluster = await clusterCost(bench.engine, options, ffnIn)
+  const front = await costOf(rows, (some) => run(bench.gram('inputs', some)))
+  const back = await costOf(rows, (some) => run(bench.gram('intermediates', some)))
+  const { solve, packed } = await solveCosts(bench, options)
+  const stores = { ffnIn: ffnIn.ref, hidden: hidden.ref }
   const propagate = await costOf(rows, (some) =>
     packed
-      ? run({ kind: 'propagate', layer: 0, rows: some, ffnIn: ffnIn.ref, hidden: hidden.ref, ffn: packed })
-      : run({ kind: 'denseFfn', layer: 0, firstRow: 0, rows: some.length, hidden: hidden.ref, ffnIn: ffnIn.ref }),
+      ? run({ kind: 'propagate', layer: 0, rows: some, ffn: packed, ...stores })
+      : run({ kind: 'denseFfn', layer: 0, firstRow: 0, rows: some.length, ...stores }),
   )
-  await engine.close()
-  const gram = back.once + back.perRow * rows
+  const open = await openCost(bench, attention, back.once + back.perRow * rows)
+  await bench.engine.close()
   return {
     text,
     hash: await hashCost(),
-    open: Math.max(0, firstAttention - attention) + Math.max(0, firstGram - gram) + open,
+    open,
     attention: { once: 0, perRow: attention / rows },
     cluster,
     gram: [front, back],
@@ -89,49 +72,83 @@ export async function probeCosts(model: OpenedModel, options: Resolved): Promise
   }
 }
 
+/** Some rows of a model, and the jobs that the probe runs on them. */
+type Bench = {
+  readonly engine: Engine
+  readonly rows: number
+  readonly hidden: RowStore
+  readonly ffnIn: RowStore
+  /** Runs a job and says what it cost, ms. */
+  readonly run: (job: Job) => Promise<number>
+  readonly attention: (layer: number) => Job
+  readonly gram: (source: 'inputs' | 'intermediates', rows: Uint32Array, layer?: number) => Job
+}
+
+async function beginBench(model: OpenedModel, options: Resolved): Promise<Bench> {
+  const { hidden: d, ff, vocab } = model.config
+  const { sequenceLength } = options
+  const wanted = Math.min(ROWS, Math.max(256, Math.floor(ROW_WEIGHTS / (d * ff))), options.tokens)
+  const windows = Math.max(1, Math.floor(wanted / sequenceLength))
+  const rows = windows * sequenceLength
+  const hidden = RowStore.create(rows, d)
+  const ffnIn = RowStore.create(rows, d)
+  const engine = new Engine({ modelFolder: model.folder, native: options.native })
+  const ids = Int32Array.from({ length: rows }, (_, i) => (i * 7919) % vocab)
+  await engine.run({ kind: 'embed', ids, sequenceLength, firstRow: 0, hidden: hidden.ref })
+  const stores = { hidden: hidden.ref, ffnIn: ffnIn.ref }
+  return {
+    engine,
+    rows,
+    hidden,
+    ffnIn,
+    run: (job) => measured(() => engine.run(job)),
+    attention: (layer) => ({ kind: 'attention', layer, firstRow: 0, windows, sequenceLength, ...stores }),
+    gram: (source, some, layer = 0) => ({ kind: 'gram', layer, rows: some, source, ffnIn: ffnIn.ref }),
+  }
+}
+
+/**
+ * Sessions and weights of one block. Of a block that is new to code that is not: the first one of a process pays for
+ * compiling besides.
+ */
+async function openCost({ engine, run, rows, ...jobs }: Bench, attention: number, gram: number): Promise<number> {
+  const other = Math.min(1, engine.model.config.layers - 1)
+  const first = [await run(jobs.attention(other)), await run(jobs.gram('intermediates', rowsUpTo(rows), other))]
+  const weights = await measured(async () => {
+    for (const matrix of matricesOf(engine.model.config)) await engine.dense(matrix, other)
+  })
+  return weights + Math.max(0, first[0]! - attention) + Math.max(0, first[1]! - gram)
+}
+
+type PackedFfnOf = ReturnType<typeof packedFront> & { readonly down: PackedExpert }
+
 /** The solves of one expert, and what they give; scaled up from a smaller one where they would take too long. */
 async function solveCosts(
-  engine: Engine,
+  { engine, rows, gram }: Bench,
   options: Resolved,
-  sumOf: (source: 'inputs' | 'intermediates') => Promise<{ result: unknown }>,
-  tokens: number,
-): Promise<{
-  solve: [number, number]
-  packed?: ReturnType<typeof packedFront> & { down: NonNullable<SolveResult['packed']> }
-  open: number
-}> {
+): Promise<{ readonly solve: [number, number]; readonly packed?: PackedFfnOf }> {
   const scaled = await scaledSolve(engine, options)
-  if (scaled) return { solve: scaled, open: 0 }
+  if (scaled) return { solve: scaled }
   const matrices = matricesOf(engine.model.config)
-  const sides = [
-    ['inputs', matrices.filter((name) => name !== 'down_proj')],
-    ['intermediates', ['down_proj']],
-  ] as const
   const times: number[] = []
-  const packed: Partial<Record<MatrixName, NonNullable<SolveResult['packed']>>> = {}
-  let open = 0
-  for (const [source, names] of sides) {
-    const job = async (): Promise<SolveJob> => ({
-      ...options,
-      kind: 'solve',
-      layer: 0,
-      matrices: names,
-      sum: (await sumOf(source)).result as Float32Array,
-      tokens,
-      label: 'probe',
-      keep: true,
-    })
-    const [warm, timed] = [await job(), await job()]
-    const first = await measured(() => engine.run(warm))
+  const packed: Partial<Record<MatrixName, PackedExpert>> = {}
+  for (const source of ['inputs', 'intermediates'] as const) {
+    const names = matrices.filter((name) => (name === 'down_proj') === (source === 'intermediates'))
+    const solve = async (): Promise<SolveJob> => {
+      const sum = (await engine.run(gram(source, rowsUpTo(rows)))).result as Float32Array
+      return { ...options, kind: 'solve', layer: 0, matrices: names, sum, tokens: rows, label: 'probe', keep: true }
+    }
+    await engine.run(await solve())
+    const job = await solve()
     let results: SolveResult[] = []
-    const time = await measured(async () => {
-      results = (await engine.run(timed)).result as SolveResult[]
-    })
-    times.push(Math.min(first, time))
-    open += Math.max(0, first - time)
+    times.push(
+      await measured(async () => {
+        results = (await engine.run(job)).result as SolveResult[]
+      }),
+    )
     for (const result of results) packed[result.matrix] = result.packed!
   }
-  return { solve: [times[0]!, times[1]!], packed: { ...packedFront(packed), down: packed.down_proj! }, open }
+  return { solve: [times[0]!, times[1]!], packed: { ...packedFront(packed), down: packed.down_proj! } }
 }
 
 /**

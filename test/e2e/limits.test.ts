@@ -52,7 +52,7 @@ describe('compress --max-memory', () => {
     const { peakBytes, memory } = JSON.parse(kept.stdout) as CompressResult
     expect(memory).toMatchObject({ workers: 1, spooled: true })
     expect(peakBytes).toBeLessThan(1.1 * Number(megabytes) * 2 ** 20)
-  }, 300_000)
+  }, 600_000)
 })
 
 describe('compress after SIGTERM', () => {
@@ -70,5 +70,5 @@ describe('compress after SIGTERM', () => {
     expect(again.code).toBe(0)
     expect((JSON.parse(again.stdout) as CompressResult).resumedBlocks).toBeGreaterThanOrEqual(blocks.length)
     expect(eventsOf(log).at(-1)).toMatchObject({ event: 'end', code: 0 })
-  }, 300_000)
+  }, 600_000)
 })
