@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { GenaiOptions, GenaiResult } from '../../src/index.ts'
+import type { GenaiOptions, GenaiResult, GgufOptions, MixtralOptions } from '../../src/index.ts'
 import { runCli } from './context.ts'
 
 const exported: GenaiResult = {
@@ -41,5 +41,36 @@ describe('spexpand export --to genai', () => {
     expect(await refused('--to hf-dense --native')).toContain('--native is for --to genai')
     expect(await refused('--to genai --weights f16')).toContain('--weights is for --to hf-dense')
     expect(await refused('--to genai --native --portable')).toMatch(/--portable.*--native/)
+  })
+})
+
+describe('spexpand export --to mixtral, --to gguf', () => {
+  it('hands the type of the weights on, and leaves it to the library without one', async () => {
+    const calls: (GgufOptions | MixtralOptions)[] = []
+    const written = { out: 'g', bytes: 9, experts: 2, sparsity: 0.7, weights: 'F16' }
+    const library = {
+      exportMixtral: (options: MixtralOptions) => {
+        calls.push(options)
+        return { ...written, files: ['config.json'], computeType: 'float32' }
+      },
+      exportGguf: (options: GgufOptions) => {
+        calls.push(options)
+        return { ...written, notes: ['normalizer NFC is left out'] }
+      },
+    }
+    expect((await runCli('export a --to mixtral --out g', library)).code).toBe(0)
+    await runCli('export a --to mixtral --out g --weights bf16', library)
+    const { stdout } = await runCli('export a --to gguf --out g.gguf --weights q8_0', library)
+    expect(stdout).toMatch(/notes +normalizer NFC is left out/)
+    expect(calls).toEqual([
+      { artifact: 'a', out: 'g' },
+      { artifact: 'a', out: 'g', weights: 'bf16' },
+      { artifact: 'a', out: 'g.gguf', weights: 'q8_0' },
+    ])
+  })
+
+  it('refuses q8_0 and the flags of genai', async () => {
+    expect(await refused('--to mixtral --weights q8_0')).toContain('--weights q8_0 is for --to gguf')
+    expect(await refused('--to gguf --portable')).toContain('--portable is for --to genai')
   })
 })

@@ -107,7 +107,7 @@ function pieces(json: TokenizerJson, tokens: readonly string[], types: readonly 
   if (prefix === undefined || scores === undefined)
     throw new UnsupportedError(
       `Cannot write ${path} as GGUF: its ${prefix === undefined ? 'normalizer and pre_tokenizer are' : 'list of merges is'} none ` +
-        'that a SentencePiece vocabulary of llama.cpp gives: convert the original tokenizer.model',
+        'that a SentencePiece vocabulary of llama.cpp gives: export --to mixtral, and convert that with its tokenizer.model',
     )
   return {
     metadata: [
