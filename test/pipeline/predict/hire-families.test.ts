@@ -1,10 +1,12 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { hireReport } from '../../../bin/report/predict-hire.ts'
 import { openDecoder } from '../../../src/pipeline/open-decoder.ts'
 import { predictHireFiles } from '../../../src/pipeline/predict/hire-files.ts'
 import { openHire } from '../../../src/pipeline/predict/hire-option.ts'
+import type { HireResult } from '../../../src/pipeline/predict/hire-types.ts'
 import { verify } from '../../../src/pipeline/verify/verify.ts'
 import { createDecoder } from '../../../src/verify/decoder.ts'
 import { addLetters } from '../../fixtures/letters.ts'
@@ -49,17 +51,9 @@ describe('HiRE on every form of FF layer', { timeout: 120_000 }, () => {
     const { model, text, calibration } = modelOf(`${name}`)
     const out = `${model}-all`
     const everything = { recall: 1, softmaxK: 1e9, share: 1, tables: name === 'opt' }
-    const { quality, tables } = await predictHireFiles({
-      ...SMALL,
-      ...everything,
-      model,
-      text,
-      calibration,
-      kind: 'q',
-      out,
-    })
-    expect(quality).toMatchObject({ kl: 0, topOneAgreement: 1 })
-    expect(tables?.map(({ density }) => density)).toEqual(name === 'opt' ? [0.05, 0.1, 0.25, 0.5, 0.75] : undefined)
+    const result = await predictHireFiles({ ...SMALL, ...everything, model, text, calibration, kind: 'q', out })
+    expect(result.quality).toMatchObject({ kl: 0, topOneAgreement: 1 })
+    if (name === 'opt') assertTables(result, out)
     const [dense, ours] = await Promise.all(
       [openDecoder(out), openHire(out)].map((source) => createDecoder({ ...source, threads: 1 })),
     )
@@ -68,3 +62,22 @@ describe('HiRE on every form of FF layer', { timeout: 120_000 }, () => {
     await Promise.all([dense!.release(), ours!.release()])
   })
 })
+
+/** Quality and speed by density, and recall over shards, in the result, in the text and on the page. */
+function assertTables(result: HireResult, out: string): void {
+  const densities = [0.05, 0.1, 0.25, 0.5, 0.75]
+  const { tables, speed, shards } = result
+  expect(tables!.map(({ density }) => density)).toEqual(densities)
+  expect(speed!.rows.map(({ density }) => density)).toEqual(densities)
+  for (const { ff, model } of speed!.rows)
+    for (const sides of [ff, model]) expect(sides.stock!.medianMs).toBeGreaterThan(0)
+  expect(speed!.chosen.softmax!.without.medianMs).toBeGreaterThan(0)
+  expect(shards!.find(({ shards: D }) => D === 1)).toMatchObject({ contiguous: 1, dealt: 1, bytes: 0 })
+  const text = hireReport(result)
+  expect(text).toContain('stock ms')
+  expect(text).toContain('DA-TOP-k')
+  expect(text).not.toMatch(/NaN|undefined/)
+  const page = readFileSync(join(out, 'hire.html'), 'utf8')
+  for (const id of ['quality', 'speed', 'shards']) expect(page).toContain(`id="${id}"`)
+  expect(page).not.toMatch(/NaN|undefined/)
+}
