@@ -72,6 +72,7 @@ export function profileFromReport(path: string, model: OpenedModel, options: Res
       `Cannot plan from ${path}: it is of ${report.shape.layers} layers, the model has ${model.config.layers}: give the report of this model`,
     )
   assertSource(path, report.sourceSha256, model)
+  assertMeasured(path, report)
   const { pattern, experts } = options
   if (pattern.kind === 'n:m' && spread > 0)
     throw new UsageError(`--sparsity-spread ${spread} with --pattern: every layer has the same n:m zeros`)
@@ -79,6 +80,18 @@ export function profileFromReport(path: string, model: OpenedModel, options: Res
   if (!(spread >= 0 && sparsity - spread >= 0 && sparsity + spread < 1))
     throw new UsageError(`--sparsity-spread ${spread} with sparsity ${sparsity}: wanted both ends in [0, 1)`)
   return proposeProfile(report as unknown as EntangleReport, { experts, sparsity, spread, maxExperts: MAX_EXPERTS })
+}
+
+/** Every layer has to have what layers are ranked by. */
+function assertMeasured(path: string, { shape, mixture, matrices }: z.output<typeof reportSchema>): void {
+  const unmeasured = mixture && matrices.find(({ expansion }) => !expansion)
+  if (unmeasured)
+    throw new FormatError(
+      `Cannot plan from ${path}: it is of a mixture, but layer ${unmeasured.layer} has no expansion`,
+    )
+  const measured = new Set(matrices.map(({ layer }) => layer))
+  for (let layer = 0; layer < shape.layers; layer++)
+    if (!measured.has(layer)) throw new FormatError(`Cannot plan from ${path}: it has no matrix of layer ${layer}`)
 }
 
 /** The profile that the options name, checked against the model; undefined without one. */
