@@ -1,7 +1,7 @@
 // Builds the native parts with the system's C++ compiler (no node-gyp, nothing downloaded):
 //   dist/native/libspexpand_ops.so   custom operators for onnxruntime   (kernels/ ops/ gemm/)
 //   dist/native/spexpand.node        addon: products and sessions       (addon/ gemm/)
-//   dist/native/libspexpand_ops_cuda.so, only with --cuda: cuda/build.mjs, by nvcc   (not yet run on a GPU)
+//   dist/native/libspexpand_ops_cuda.so, only with --cuda: cuda/build.mjs, by nvcc
 // --optional: where they cannot be built say so and succeed; everything works without them, slower.
 // --target TRIPLE: for another processor, by TRIPLE-g++ (or what CXX names), into prebuilds/PLATFORM-ARCH.
 import { spawn, spawnSync } from 'node:child_process'

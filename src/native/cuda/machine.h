@@ -24,7 +24,7 @@ SPEXPAND_DEVICE void waitCopies() {
 }
 SPEXPAND_DEVICE void prefetch(const void* from) { asm volatile("prefetch.global.L2 [%0];" ::"l"(from)); }
 
-/** The first of four halves in shared memory where bit 0 is set, the next one where bit 1 is set, and so on; else anything. */
+/** Halves in shared memory: the first where bit 0 is set, the next one where bit 1 is set, and so on; else anything. */
 SPEXPAND_DEVICE void loadKept(uint16_t (&out)[4], const uint16_t* from, uint32_t bits) {
   // As C++ it becomes one load after another, each of which is waited for.
   asm volatile(

@@ -1,7 +1,7 @@
 // A tile's weights times its inputs, a stage at a time, by tensor cores.
-// f16 inputs and f16 or integer weights: products of f16. Otherwise tf32: weights fit in its 11 bits, an f32 input is the
-// sum of two such numbers to 2⁻²³ of itself. What tensor cores add up they cut off below 24 bits, so such sums are short
-// and added to others in f32: after 128 inputs, or sooner where a group of integers ends and its scale applies.
+// f16 inputs and f16 or integer weights: products of f16. Otherwise tf32: weights fit in its 11 bits, an f32 input is
+// the sum of two such numbers to 2⁻²³ of itself. What tensor cores add up they cut off below 24 bits, so such sums are
+// short and added to others in f32: after 128 inputs, or sooner where a group of integers ends and its scale applies.
 #pragma once
 
 #include "cuda/decode.h"
@@ -33,22 +33,24 @@ class Multiply {
     // In halves of a stage.
     const long group = stack.groupSize / kWarp;
     each_ = group % 4 == 0 ? 4 : group % 2 == 0 ? 2 : 1;
+    wordsOfGroup_ = left_ = group ? static_cast<int>(group) : INT32_MAX;
   }
 
   SPEXPAND_MEMBER void add(const uint16_t (&weights)[S::kRows][kStride], const Input (&inputs)[kTokens][kStride],
                            int stage, bool isLast) {
     SPEXPAND_UNROLL
     for (int half = 0; half < 2; half++) {
-      const int word = stage * 2 + half;
+      const bool closes = ((stage * 2 + half + 1) & (each_ - 1)) == 0 || (isLast && half == 1);
       float scales[S::kRowTiles][2];
-      loadScales(scales, word);
+      if (!kIsOneSum && closes) loadScales(scales);
       SPEXPAND_UNROLL
       for (int k = half * kWarp; k < (half + 1) * kWarp; k += 16) {
         if constexpr (kIsF16) addF16(weights, inputs, k);
         else addTf32(weights, inputs, k), addTf32(weights, inputs, k + 8);
       }
       if constexpr (!kIsOneSum) {
-        if (((word + 1) & (each_ - 1)) == 0 || (isLast && half == 1)) close(scales);
+        if (closes) close(scales);
+        if (kIsInteger<kType> && --left_ == 0) group_++, left_ = wordsOfGroup_;
       }
     }
   }
@@ -138,9 +140,11 @@ class Multiply {
     return kType == ValueType::bf16 ? floatOf(half << 16) : lowHalf(half);
   }
 
-  /** Scales of a word for this lane's rows: asked for before they are needed. */
-  SPEXPAND_MEMBER void loadScales(float (&scales)[S::kRowTiles][2], int word) const {
-    const int last = static_cast<int>(wordsPerRow(stack_)) - 1;
+  /** Scales of the group for this lane's rows: asked for before they are needed. */
+  SPEXPAND_MEMBER void loadScales(float (&scales)[S::kRowTiles][2]) const {
+    // The last stage may go one group beyond the last one: zeros, whatever their scale.
+    const int last = static_cast<int>(stack_.groups) - 1;
+    [[maybe_unused]] const int now = group_ < last ? group_ : last;
     SPEXPAND_UNROLL
     for (int m = 0; m < S::kRowTiles; m++) {
       SPEXPAND_UNROLL
@@ -148,7 +152,7 @@ class Multiply {
         const int r = firstRow() + m * 16 + laneOf() / 4 + i * 8;
         scales[m][i] = 1;
         if constexpr (kIsInteger<kType>)
-          scales[m][i] = r < rows_ ? scaleAt(stack_, row_ + r, word < last ? word : last) : 0;
+          scales[m][i] = r < rows_ ? f16At(stack_.scales, (row_ + r) * stack_.groups + now) : 0;
       }
     }
   }
@@ -172,6 +176,9 @@ class Multiply {
   const long row_;
   const int rows_;
   int each_;
+  int group_ = 0;     // of the inputs to come
+  int left_;          // words of it
+  int wordsOfGroup_;
   float parts_[S::kRowTiles][S::kTokenTiles][4] = {};
   float sums_[kIsOneSum ? 1 : S::kRowTiles][kIsOneSum ? 1 : S::kTokenTiles][4] = {};
 };

@@ -1,5 +1,6 @@
 // Times of products on a GPU, weights cold: launches of a captured graph go round copies of one stack that together are
 // far larger than the second-level cache. A line per case: type x K N experts tokens µs GB/s of what has to be read.
+// Arguments: none, the table; "tokens 8", one layer with so many; "one f16 8", a launch for a profiler.
 #include <algorithm>
 #include <vector>
 
@@ -114,7 +115,9 @@ void launchOnce(ValueType type, long tokens) {
   Error error;
   if (!cuda::makeNotice(notice, error)) std::printf("FAIL %s\n", error.text), std::exit(1);
   for (const bool isHalf : {true, false})
-    cuda::runProduct(there.stack, {tokens, input.data, chosen.data, output.data, notice.device}, isHalf, nullptr, error);
+    if (!cuda::runProduct(there.stack, {tokens, input.data, chosen.data, output.data, notice.device}, isHalf, nullptr,
+                          error))
+      std::printf("FAIL %s\n", error.text), std::exit(1);
   demand(cudaDeviceSynchronize());
   cuda::freeNotice(notice);
 }

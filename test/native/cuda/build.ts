@@ -14,7 +14,12 @@ const SANITIZERS = ['-fsanitize=address,undefined', '-fno-sanitize-recover=undef
 const FLAGS = ['-O1', '-std=c++17', '-Wall', '-Wextra', '-Werror', '-fno-strict-aliasing', ...SANITIZERS]
 const INCLUDES = [`-I${NATIVE}`, `-I${TESTS}`, `-I${HERE}`]
 
-const DEVICE = [join(NATIVE, 'cuda', 'launch.cu'), join(NATIVE, 'cuda', 'error.cpp'), join(HERE, 'shim.cpp'), join(HERE, 'machine.cpp')]
+const DEVICE = [
+  join(NATIVE, 'cuda', 'launch.cu'),
+  join(NATIVE, 'cuda', 'error.cpp'),
+  join(HERE, 'shim.cpp'),
+  join(HERE, 'machine.cpp'),
+]
 /** The scalar CPU kernels, and the CPU's checks of a stack. */
 const CPU = ['rows_scalar.cpp', 'rounded_scalar.cpp', 'verify.cpp'].map((name) => join(NATIVE, 'kernels', name))
 const OPERATORS = ['sparse_op.cpp', 'neuron_op.cpp', 'register.cpp'].map((name) => join(NATIVE, 'cuda', name))

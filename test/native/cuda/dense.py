@@ -48,7 +48,8 @@ def main():
                             torch.mm(x, w.t(), out=y)
                     us = median_us(graph.replay, len(weights))
                 rate = 2 * tokens * n * k / us * 1e-6
-                print(f"dense {str(dtype)[6:]} {k:5} {n:5} {tokens:4}  {us:8.2f} us {each / us / 1e3:7.0f} GB/s {rate:6.1f} TFLOP/s")
+                case = f"dense {str(dtype)[6:]} {k:5} {n:5} {tokens:4}"
+                print(f"{case}  {us:8.2f} us {each / us / 1e3:7.0f} GB/s {rate:6.1f} TFLOP/s")
 
 
 main()

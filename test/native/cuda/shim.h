@@ -112,7 +112,8 @@ extern long held;
 template <typename Kernel, typename... Arguments>
 void start(Kernel kernel, Dim blocks, int threads, size_t shared, cudaStream_t, Arguments... arguments) {
   // The limits of every GPU since compute capability 3.0.
-  if (!blocks.x || !blocks.y || blocks.x > 0x7fffffffu || blocks.y > 65535 || threads < 1 || threads > 1024 || shared > 227 << 10)
+  const bool isGrid = blocks.x && blocks.y && blocks.x <= 0x7fffffffu && blocks.y <= 65535;
+  if (!isGrid || threads < 1 || threads > 1024 || shared > 227 << 10)
     return void(lastError = cudaErrorInvalidConfiguration);
   auto call = [&] { kernel(arguments...); };
   dynamicShared = static_cast<uint8_t*>(std::aligned_alloc(16, ((shared | 1) + 15) & ~size_t{15}));
