@@ -18,7 +18,7 @@ describe.skipIf(!isPossible)('CUDA kernels through the shim, under AddressSaniti
   let programs = { kernels: '', operators: '' }
   beforeAll(async () => {
     programs = await buildWithShim()
-  }, 300_000)
+  }, 600_000)
 
   it('runProduct() and runNeurons() equal the scalar CPU kernels on every type, shape and regime', async () => {
     const { stdout } = await run(programs.kernels, ['compare'])
