@@ -12,7 +12,7 @@ type StageBytes = { readonly attention: number; readonly cluster: number; readon
 
 type Way = { readonly expertsAtOnce: number; readonly spooled: boolean; readonly workers: number }
 
-// Fitted to peaks of the demo model, SmolLM2-135M and blocks of hidden 1536 and 4096 with one and two workers
+// Fitted to peaks of the demo model, SmolLM2-135M and a block of hidden 1536 with one and two workers
 // (docs/results.md): what the process and a worker have resident whatever the model, and how much of what follows from
 // shapes is resident at the same moment.
 const BASE_BYTES = 225e6
