@@ -77,6 +77,7 @@ describe('package.json', () => {
     expect(manifest.files).toEqual([
       'dist',
       '!dist/native',
+      'prebuilds',
       'src/native',
       'calibration/corpora',
       'calibration/demo-model',

@@ -81,7 +81,9 @@ function readIndex(indexPath: string): Map<string, JsonValue> {
 function openShard(folder: string, shard: string, indexPath: string): TensorFile {
   const file = fileInFolder(folder, shard)
   if (file === undefined)
-    throw new FormatError(`Cannot open shard ${path.join(folder, shard)}: ${indexPath} names it, but it is missing: download it again`)
+    throw new FormatError(
+      `Cannot open shard ${path.join(folder, shard)}: ${indexPath} names it, but it is missing: download it again`,
+    )
   return openSafetensors(file)
 }
 
