@@ -42,7 +42,13 @@ describe('spexpand compress', () => {
     expect(calls).toEqual([
       {
         name: 'compress',
-        options: { out: 'demo-spexpand', experts: 16, pattern: { kind: 'unstructured', sparsity: 0.7 }, native: true },
+        options: {
+          out: 'demo-spexpand',
+          experts: 16,
+          pattern: { kind: 'unstructured', sparsity: 0.7 },
+          native: true,
+          routerBias: true,
+        },
       },
       { name: 'evaluate', options: { model: 'demo-spexpand' } },
     ])
@@ -54,7 +60,7 @@ describe('spexpand compress', () => {
     const line =
       'compress models/small --out o --pattern 2:4 --method sparse-expansion --router split --text a.txt --text - ' +
       '--eval-text e.jsonl --tokens 65536 --sequence-length 512 --seed 7 --damping 0.02 --damping-max 2 ' +
-      '--min-tokens-per-expert 64 --true-sequential --stock-body fold --threads 2 --max-memory 6G --experts 4 --no-native --quiet ' +
+      '--min-tokens-per-expert 64 --true-sequential --stock-body fold --threads 2 --max-memory 6G --experts 4 --no-native --no-router-bias --quiet ' +
       '--values int4 --group-size 32'
     expect((await runCli(line, library)).code).toBe(0)
     expect(calls[0]!.options).toEqual({
@@ -73,6 +79,7 @@ describe('spexpand compress', () => {
       trueSequential: true,
       stockBody: 'fold',
       native: false,
+      routerBias: false,
       threads: 2,
       maxMemoryBytes: 6 * 2 ** 30,
       experts: 4,
@@ -152,8 +159,8 @@ describe('spexpand plan and eval', () => {
     await runCli('plan small --experts 8', library)
     await runCli('plan --no-probe --out big', library)
     expect(calls.map(({ options }) => options)).toEqual([
-      { model: 'small', experts: 8, native: true, probe: true },
-      { out: 'big', native: true, probe: false },
+      { model: 'small', experts: 8, native: true, routerBias: true, probe: true },
+      { out: 'big', native: true, routerBias: true, probe: false },
     ])
   })
 
