@@ -15,7 +15,7 @@ type Way = { readonly expertsAtOnce: number; readonly spooled: boolean; readonly
 // Fitted to peaks of the demo model, SmolLM2-135M and a block of hidden 1536 with one and two workers
 // (docs/results.md): what the process and a worker have resident whatever the model, and how much of what follows from
 // shapes is resident at the same moment.
-const BASE_BYTES = 225e6
+const BASE_BYTES = 275e6
 const WORKER_BYTES = 68e6
 const AT_ONCE = 0.9
 const F32 = 4
