@@ -136,6 +136,9 @@ export class RunState {
 
   /** Forgets the run: its blocks are in the artifact now. */
   remove(): void {
+    // The last block first: a run killed meanwhile goes on from the blocks that are left.
+    const blocks = readdirSync(this.folder).filter((name) => name.startsWith('block-'))
+    for (const name of blocks.toSorted().toReversed()) rmSync(join(this.folder, name), { force: true })
     rmSync(this.folder, { recursive: true, force: true })
   }
 
