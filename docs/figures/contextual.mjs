@@ -1,5 +1,5 @@
-// Share of the FF neurons kept against perplexity, as an SVG: node docs/figures/contextual.mjs POINTS.json OUT.svg. Uses the
-// built package (`npm run build`). The points are those of docs/results.md, each over the dense perplexity of its own windows.
+// Lines over what contextual sparsity keeps, as an SVG: node docs/figures/contextual.mjs POINTS.json OUT.svg. Uses the
+// built package (`npm run build`). The points are those of docs/results.md.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { draw, Plot } from '../../dist/src/report/draw.js'
 
@@ -10,21 +10,24 @@ const STYLE = `
 
 const [file, target] = process.argv.slice(2)
 if (!file || !target) throw new Error('Cannot draw: wanted POINTS.json and OUT.svg')
-const { title, series } = JSON.parse(readFileSync(file, 'utf8'))
+const { title, x, y, log, series } = JSON.parse(readFileSync(file, 'utf8'))
 const svg = draw(
   title,
   {
     width: 640,
     height: 360,
-    marginRight: 24,
-    x: { label: 'neurons kept', tickFormat: '.0%', domain: [0, 1] },
-    y: { label: 'times the dense perplexity', type: 'log', grid: true, tickFormat: '~s' },
+    marginRight: 90,
+    x: { label: x, nice: true },
+    y: { label: y, grid: true, nice: !log, ...(log ? { type: 'log', tickFormat: '~s' } : {}) },
   },
   series.flatMap(({ label, kind, dash, points }) => {
     const data = [...points].sort((a, b) => a[0] - b[0])
     const line = { x: (point) => point[0], y: (point) => point[1], stroke: `var(--${kind})`, strokeDasharray: dash }
-    const end = { text: [label], textAnchor: 'start', dx: 8, dy: -4, fill: `var(--${kind})` }
-    return [Plot.lineY(data, { ...line, marker: 'dot' }), Plot.text(data.slice(0, 1), { ...end, x: line.x, y: line.y })]
+    const end = { text: [label], textAnchor: 'start', dx: 8, dy: log ? -4 : 0, fill: `var(--${kind})` }
+    return [
+      Plot.lineY(data, { ...line, marker: 'dot' }),
+      Plot.text(log ? data.slice(0, 1) : data.slice(-1), { ...end, x: line.x, y: line.y }),
+    ]
   }),
 )
 writeFileSync(
