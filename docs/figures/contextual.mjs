@@ -16,18 +16,15 @@ const svg = draw(
   {
     width: 640,
     height: 360,
-    marginRight: 90,
+    marginRight: 24,
     x: { label: x, nice: true },
     y: { label: y, grid: true, nice: !log, ...(log ? { type: 'log', tickFormat: '~s' } : {}) },
   },
   series.flatMap(({ label, kind, dash, points }) => {
     const data = [...points].sort((a, b) => a[0] - b[0])
     const line = { x: (point) => point[0], y: (point) => point[1], stroke: `var(--${kind})`, strokeDasharray: dash }
-    const end = { text: [label], textAnchor: 'start', dx: 8, dy: log ? -4 : 0, fill: `var(--${kind})` }
-    return [
-      Plot.lineY(data, { ...line, marker: 'dot' }),
-      Plot.text(log ? data.slice(0, 1) : data.slice(-1), { ...end, x: line.x, y: line.y }),
-    ]
+    const end = { text: [label], textAnchor: 'start', dx: 8, dy: -6, fill: `var(--${kind})` }
+    return [Plot.lineY(data, { ...line, marker: 'dot' }), Plot.text(data.slice(0, 1), { ...end, x: line.x, y: line.y })]
   }),
 )
 writeFileSync(
