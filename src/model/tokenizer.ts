@@ -23,6 +23,9 @@ export type Tokenizer = {
 /** The largest published files have 35 MB; V8 cannot hold strings beyond 512 MB. */
 const MAX_TOKENIZER_BYTES = 400_000_000
 
+/** The largest published vocabularies have a sixteenth of that. */
+const MAX_VOCAB = 1 << 22
+
 /** Kinds of tokenizer.json models that decoders use. */
 const KINDS: readonly unknown[] = ['BPE', 'Unigram', 'WordPiece']
 
@@ -40,6 +43,7 @@ export function openTokenizer(folder: string): Tokenizer {
   const json = readJsonObject(file, MAX_TOKENIZER_BYTES)
   const configFile = fileInFolder(folder, 'tokenizer_config.json')
   const config = configFile === undefined ? {} : readJsonObject(configFile, MAX_TOKENIZER_BYTES)
+  const vocabSize = vocabSizeOf(json, file)
   const library = createLibrary(json, config, file)
   const plain = (text: string): number[] => library.encode(text, { add_special_tokens: false }).ids
   const encode = splitsIntoWords(json, config) ? encodeByWords(plain, addedTokens(json)) : plain
@@ -49,7 +53,7 @@ export function openTokenizer(folder: string): Tokenizer {
     encode: (text) => (text === '' ? [] : guarded(file, text.length, () => encode(text))),
     encodePrompt: (text) => (text === '' ? [] : guarded(file, text.length, () => library.encode(text).ids)),
     decode: (ids) => (ids.length === 0 ? '' : guarded(file, ids.length, () => decode(ids))),
-    vocabSize: vocabSizeOf(library),
+    vocabSize,
     separatorId: separatorOf(library, config, folder),
   }
 }
@@ -100,9 +104,19 @@ function addedTokens(json: Record<string, unknown>): string[] {
   return Array.isArray(tokens) ? tokens.map((token: { content: string }) => token.content) : []
 }
 
-function vocabSizeOf(library: Library): number {
+/** Checked before the library sees them: it walks through all ids up to the largest one. */
+function vocabSizeOf(json: Record<string, unknown>, file: string): number {
+  const vocab: unknown = (json['model'] as { readonly vocab?: unknown } | null | undefined)?.vocab
+  const added: unknown = json['added_tokens']
+  const isList = Array.isArray(vocab)
+  const ids: unknown[] = isList ? [vocab.length - 1] : Object.values(vocab ?? {})
+  if (Array.isArray(added)) for (const token of added) ids.push((token as { readonly id?: unknown } | null)?.id)
   let size = 0
-  for (const id of library.get_vocab(true).values()) size = Math.max(size, id + 1)
+  for (const id of ids) {
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= MAX_VOCAB)
+      throw new FormatError(`Cannot read ${file}: ${kindOf(id)} is the id of a token, expected 0 to ${MAX_VOCAB - 1}`)
+    size = Math.max(size, id + 1)
+  }
   return size
 }
 

@@ -90,10 +90,14 @@ function tokenizers(scratch: string): Target[] {
   fs.mkdirSync(folder)
   const write = (name: string, bytes: Uint8Array | string): void => fs.writeFileSync(path.join(folder, name), bytes)
   const sound = { tokenizer: JSON.stringify(byteLevel()), config: '{"eos_token":"</s>"}' }
-  const use = (): void => {
+  const use = (next: () => void): void => {
     const { encode, encodePrompt, decode, vocabSize } = openTokenizer(folder)
     for (const text of ['Hello world, 12 <s> ünï', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!', '\n\n  ']) {
-      decode(encode(text))
+      next()
+      const ids = encode(text)
+      next()
+      decode(ids)
+      next()
       encodePrompt(text)
     }
     if (!Number.isSafeInteger(vocabSize)) throw new RangeError(`vocabSize is ${vocabSize}`)
@@ -103,10 +107,10 @@ function tokenizers(scratch: string): Target[] {
       name: 'tokenizer.json',
       seeds: [byteLevel(), unigram(), wordPiece()].map(jsonSeed),
       words: REGEX_WORDS,
-      read(bytes) {
+      read(bytes, next) {
         write('tokenizer.json', bytes)
         write('tokenizer_config.json', sound.config)
-        use()
+        use(next)
       },
     },
     {
@@ -116,10 +120,10 @@ function tokenizers(scratch: string): Target[] {
         jsonSeed({ eos_token: '</s>', tokenizer_class: 'LlamaTokenizer', remove_space: true, do_lower_case: true }),
       ],
       words: ['"remove_space":true', '"do_lowercase_and_remove_accent":true', '__proto__'],
-      read(bytes) {
+      read(bytes, next) {
         write('tokenizer.json', sound.tokenizer)
         write('tokenizer_config.json', bytes)
-        use()
+        use(next)
       },
     },
   ]

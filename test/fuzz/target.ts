@@ -21,8 +21,11 @@ export type Target = {
   readonly share?: number
   /** Pieces of the format, to be spliced in whole. */
   readonly words?: readonly string[]
-  /** Reads the bytes as the product does: parses, or throws one of src/errors.ts. */
-  readonly read: (bytes: Uint8Array) => unknown
+  /**
+   * Reads the bytes as the product does: parses, or throws one of src/errors.ts. One that calls the product several times
+   * says `next()` between the calls: the limit of time is each call's own.
+   */
+  readonly read: (bytes: Uint8Array, next: () => void) => unknown
 }
 
 /** A valid file and the changes to make; plain numbers, so that fast-check can shrink and repeat it. */

@@ -163,6 +163,18 @@ describe('hostile tokenizers', () => {
     )
   })
 
+  it.each([
+    [{ added_tokens: [{ id: 1e9, content: '<x>' }] }, '1000000000'],
+    [{ added_tokens: [{ content: '<x>' }] }, 'missing'],
+    [{ model: { ...bpe, vocab: { '</s>': -1 } } }, '-1'],
+    [{ model: { ...bpe, vocab: { '</s>': 0.5 } } }, '0.5'],
+  ])('%j: an id that no matrix has a row for is refused', (changes, id) => {
+    const files = { 'tokenizer.json': { model: bpe, ...changes }, 'tokenizer_config.json': { eos_token: '</s>' } }
+    const open = (): unknown => openTokenizer(folderWith(files))
+    expect(open).toThrow(FormatError)
+    expect(open).toThrow(`: ${id} is the id of a token, expected 0 to 4194303`)
+  })
+
   it('a tokenizer.json that is a link out of the folder is not read', () => {
     const folder = folderWith({})
     fs.symlinkSync(path.join(DEMO, 'tokenizer.json'), path.join(folder, 'tokenizer.json'))
