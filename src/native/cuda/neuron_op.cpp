@@ -2,17 +2,10 @@
 
 #include <cstring>
 
-#include "cuda/op.h"
 #include "ops/shapes.h"
 
 namespace spexpand {
 namespace cuda {
-
-ort::ElementType NeuronVariant::inputType(size_t index) const {
-  if (index == kX) return isHalf ? ort::kFloat16 : ort::kFloat;
-  if (index == kIndex) return ort::kInt64;
-  return weights == DenseType::f32 ? ort::kFloat : weights == DenseType::f16 ? ort::kFloat16 : ort::kBfloat16;
-}
 
 bool NeuronKernel::create(const ort::KernelInfo* info, Error& error) {
   char activation[16] = "";

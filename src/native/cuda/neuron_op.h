@@ -2,22 +2,18 @@
 #pragma once
 
 #include "cuda/launch.h"
+#include "cuda/op.h"
 #include "ops/ort_kernel.h"
+#include "ops/variants.h"
 
 namespace spexpand {
 namespace cuda {
 
-struct NeuronVariant {
-  bool isHalf;  // x and y
-  DenseType weights;
-
-  const char* name() const { return "NeuronSubsetFFN"; }
-  size_t inputCount() const { return 5; }
-  ort::ElementType inputType(size_t index) const;
-};
-
 class NeuronKernel {
  public:
+  using Variant = NeuronVariant;
+  static constexpr const char* kProvider = kProviderName;
+
   NeuronKernel(const ort::Api& api, const NeuronVariant& variant) : api_(api), variant_(variant) {}
   NeuronKernel(const NeuronKernel&) = delete;
   NeuronKernel& operator=(const NeuronKernel&) = delete;

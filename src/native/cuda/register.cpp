@@ -3,34 +3,17 @@
 #include <mutex>
 
 #include "cuda/neuron_op.h"
-#include "cuda/op.h"
 #include "cuda/sparse_op.h"
+#include "ops/custom_operator.h"
 
 namespace spexpand {
 namespace cuda {
 
 namespace {
 
-using SparseOp = Op<SparseKernel, SparseVariant>;
-using NeuronOp = Op<NeuronKernel, NeuronVariant>;
-
-/** Every type that an artifact can hold: a type without a kernel would keep its model from loading. */
 bool addAll(const ort::Api& api, ort::CustomOpDomain* domain, Error& error) {
-  static const SparseOp sparse[] = {
-      SparseOp({false, false, ValueType::f16}), SparseOp({false, true, ValueType::f16}),
-      SparseOp({false, false, ValueType::bf16}), SparseOp({false, true, ValueType::bf16}),
-      SparseOp({true, false, ValueType::int8}), SparseOp({true, true, ValueType::int8}),
-      SparseOp({true, false, ValueType::int4}), SparseOp({true, true, ValueType::int4}),
-  };
-  static const NeuronOp neuron[] = {
-      NeuronOp({false, DenseType::f32}), NeuronOp({false, DenseType::f16}), NeuronOp({false, DenseType::bf16}),
-      NeuronOp({true, DenseType::f32}), NeuronOp({true, DenseType::f16}), NeuronOp({true, DenseType::bf16}),
-  };
-  for (const SparseOp& op : sparse)
-    if (!took(api, api.CustomOpDomain_Add(domain, static_cast<const ort::CustomOp*>(&op)), error)) return false;
-  for (const NeuronOp& op : neuron)
-    if (!took(api, api.CustomOpDomain_Add(domain, static_cast<const ort::CustomOp*>(&op)), error)) return false;
-  return true;
+  return addVariants<SparseKernel>(api, domain, kSparseVariants, error) &&
+         addVariants<NeuronKernel>(api, domain, kNeuronVariants, error);
 }
 
 /** One domain per onnxruntime, which keeps pointers to it. */

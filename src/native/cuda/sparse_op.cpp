@@ -1,24 +1,9 @@
 #include "cuda/sparse_op.h"
 
-#include "cuda/op.h"
 #include "ops/shapes.h"
 
 namespace spexpand {
 namespace cuda {
-
-ort::ElementType SparseVariant::inputType(size_t index) const {
-  if (index == kX) return isHalf ? ort::kFloat16 : ort::kFloat;
-  if (index == kExpert || index + 1 == inputCount()) return ort::kInt64;
-  if (index == kMask) return ort::kUint8;
-  if (index == kScales) return ort::kFloat16;
-  switch (values) {
-    case ValueType::f16: return ort::kFloat16;
-    case ValueType::bf16: return ort::kBfloat16;
-    case ValueType::int8: return ort::kInt8;
-    case ValueType::int4: return ort::kUint8;  // two in a byte
-  }
-  return ort::kUndefined;
-}
 
 bool SparseKernel::create(const ort::KernelInfo* info, Error& error) {
   if (variant_.isInteger && !readAttributes(api_, info, variant_.values, attributes_, error)) return false;

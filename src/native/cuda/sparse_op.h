@@ -4,25 +4,19 @@
 #include <atomic>
 
 #include "cuda/launch.h"
+#include "cuda/op.h"
 #include "ops/shapes.h"
+#include "ops/variants.h"
 
 namespace spexpand {
 namespace cuda {
 
-/** One operator with its element types fixed; onnxruntime picks by the types of the node. */
-struct SparseVariant {
-  bool isInteger;
-  bool isHalf;  // x and y
-  ValueType values;
-
-  const char* name() const { return isInteger ? "SparseExpertMatMulInteger" : "SparseExpertMatMul"; }
-  size_t inputCount() const { return isInteger ? 6 : 5; }
-  ort::ElementType inputType(size_t index) const;
-};
-
 /** A node. Shapes are checked in every run, the content of a constant stack in the first, that of others in every. */
 class SparseKernel {
  public:
+  using Variant = SparseVariant;
+  static constexpr const char* kProvider = kProviderName;
+
   SparseKernel(const ort::Api& api, const SparseVariant& variant) : api_(api), variant_(variant) {}
   SparseKernel(const SparseKernel&) = delete;
   SparseKernel& operator=(const SparseKernel&) = delete;

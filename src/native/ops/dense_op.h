@@ -4,18 +4,16 @@
 
 #include "kernels/isa.h"
 #include "ops/ort_kernel.h"
+#include "ops/variants.h"
 
 namespace spexpand {
-
-struct DenseVariant {
-  DenseType weights;
-
-  const char* name() const { return "DenseMatMul"; }
-};
 
 /** y (…, N) = x (…, K) · Wᵀ: x and y f32, W (N, K) f32, f16 or bf16. Attribute fast: as of spexpand_sgemm(). */
 class DenseKernel {
  public:
+  using Variant = DenseVariant;
+  static constexpr const char* kProvider = "CPUExecutionProvider";
+
   DenseKernel(const ort::Api& api, const DenseVariant& variant) : api_(api), variant_(variant) {}
 
   bool create(const ort::KernelInfo* info, Error& error);

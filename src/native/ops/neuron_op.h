@@ -3,18 +3,15 @@
 
 #include "kernels/neuron_ffn.h"
 #include "ops/ort_kernel.h"
+#include "ops/variants.h"
 
 namespace spexpand {
 
-struct NeuronVariant {
-  bool isHalf;  // x and y
-  DenseType weights;
-
-  const char* name() const { return "NeuronSubsetFFN"; }
-};
-
 class NeuronKernel {
  public:
+  using Variant = NeuronVariant;
+  static constexpr const char* kProvider = "CPUExecutionProvider";
+
   NeuronKernel(const ort::Api& api, const NeuronVariant& variant) : api_(api), variant_(variant) {}
 
   bool create(const ort::KernelInfo* info, Error& error);

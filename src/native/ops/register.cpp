@@ -1,7 +1,7 @@
 // RegisterCustomOps: the domain `spexpand` with one operator per combination of element types, and `spexpand.internal`.
 #include <mutex>
-#include <new>
 
+#include "ops/custom_operator.h"
 #include "ops/dense_op.h"
 #include "ops/neuron_op.h"
 #include "ops/sparse_op.h"
@@ -16,123 +16,14 @@ namespace spexpand {
 
 namespace {
 
-ort::ElementType elementOf(ValueType type) {
-  switch (type) {
-    case ValueType::f16: return ort::kFloat16;
-    case ValueType::bf16: return ort::kBfloat16;
-    case ValueType::int8: return ort::kInt8;
-    case ValueType::int4: return ort::kUint8;  // two in a byte
-  }
-  return ort::kUndefined;
-}
-
-ort::ElementType elementOf(DenseType type) {
-  return type == DenseType::f32 ? ort::kFloat : type == DenseType::f16 ? ort::kFloat16 : ort::kBfloat16;
-}
-
-ort::ElementType inputType(const SparseVariant& variant, size_t index) {
-  if (index == 0) return variant.isHalf ? ort::kFloat16 : ort::kFloat;
-  if (index == 1 || index == variant.offsetsInput()) return ort::kInt64;
-  if (index == 2) return ort::kUint8;
-  return index == 3 ? elementOf(variant.values) : ort::kFloat16;
-}
-
-size_t inputCount(const SparseVariant& variant) { return variant.inputCount(); }
-
-ort::ElementType inputType(const NeuronVariant& variant, size_t index) {
-  if (index == 0) return variant.isHalf ? ort::kFloat16 : ort::kFloat;
-  return index == 1 ? ort::kInt64 : elementOf(variant.weights);
-}
-
-size_t inputCount(const NeuronVariant&) { return 5; }
-
-ort::ElementType inputType(const DenseVariant& variant, size_t index) {
-  return index == 0 ? ort::kFloat : elementOf(variant.weights);
-}
-
-size_t inputCount(const DenseVariant&) { return 2; }
-
-/** The functions that onnxruntime calls, for a kernel class and its variant. */
-template <typename Kernel, typename Variant>
-struct Op : ort::CustomOp {
-  Variant variant;
-
-  explicit Op(const Variant& of) : variant(of) {
-    GetName = [](const ort::CustomOp* op) { return self(op).variant.name(); };
-    GetExecutionProviderType = [](const ort::CustomOp*) -> const char* { return "CPUExecutionProvider"; };
-    GetInputType = [](const ort::CustomOp* op, size_t index) { return inputType(self(op).variant, index); };
-    GetInputTypeCount = [](const ort::CustomOp* op) { return inputCount(self(op).variant); };
-    GetOutputType = [](const ort::CustomOp* op, size_t) { return inputType(self(op).variant, 0); };
-    GetOutputTypeCount = [](const ort::CustomOp*) { return size_t{1}; };
-    GetInputCharacteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-    GetOutputCharacteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-    GetInputMemoryType = [](const ort::CustomOp*, size_t) { return ort::kMemDefault; };
-    GetVariadicInputMinArity = [](const ort::CustomOp*) { return 1; };
-    GetVariadicInputHomogeneity = [](const ort::CustomOp*) { return 1; };
-    GetVariadicOutputMinArity = [](const ort::CustomOp*) { return 1; };
-    GetVariadicOutputHomogeneity = [](const ort::CustomOp*) { return 1; };
-    GetStartVersion = [](const ort::CustomOp*) { return 1; };
-    GetEndVersion = [](const ort::CustomOp*) { return 1; };
-    KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-    CreateKernelV2 = create;
-    KernelComputeV2 = compute;
-    // Older paths of onnxruntime look at these two even where the ones above are set.
-    CreateKernel = nullptr;
-    KernelCompute = nullptr;
-  }
-
-  static const Op& self(const ort::CustomOp* op) { return *static_cast<const Op*>(op); }
-
-  static ort::Status* create(const ort::CustomOp* op, const ort::ApiTable* table, const ort::KernelInfo* info,
-                             void** out) {
-    const ort::Api api(table);
-    const Variant& variant = self(op).variant;
-    Error error;
-    auto* kernel = new (std::nothrow) Kernel(api, variant);
-    if (!kernel) fail(error, "out of memory");
-    else if (kernel->create(info, error)) return *out = kernel, nullptr;
-    delete kernel;
-    return statusOf(api, "load", variant.name(), error);
-  }
-
-  static ort::Status* compute(void* self, ort::KernelContext* context) {
-    auto* kernel = static_cast<Kernel*>(self);
-    Error error;
-    if (kernel->compute(context, error)) return nullptr;
-    return statusOf(kernel->api(), "run", kernel->variant().name(), error);
-  }
-};
-
-using SparseOp = Op<SparseKernel, SparseVariant>;
-using NeuronOp = Op<NeuronKernel, NeuronVariant>;
-using DenseOp = Op<DenseKernel, DenseVariant>;
-
-template <typename OpOf, size_t count>
-bool add(const ort::Api& api, ort::CustomOpDomain* domain, const OpOf (&ops)[count], Error& error) {
-  for (const OpOf& op : ops)
-    if (!took(api, api.CustomOpDomain_Add(domain, static_cast<const ort::CustomOp*>(&op)), error)) return false;
-  return true;
-}
-
-/** Every type that an artifact can hold: a type without a kernel would keep its model from loading. */
 bool addAll(const ort::Api& api, ort::CustomOpDomain* domain, Error& error) {
-  static const SparseOp sparse[] = {
-      SparseOp({false, false, ValueType::f16}), SparseOp({false, true, ValueType::f16}),
-      SparseOp({false, false, ValueType::bf16}), SparseOp({false, true, ValueType::bf16}),
-      SparseOp({true, false, ValueType::int8}), SparseOp({true, true, ValueType::int8}),
-      SparseOp({true, false, ValueType::int4}), SparseOp({true, true, ValueType::int4}),
-  };
-  static const NeuronOp neuron[] = {
-      NeuronOp({false, DenseType::f32}), NeuronOp({false, DenseType::f16}), NeuronOp({false, DenseType::bf16}),
-      NeuronOp({true, DenseType::f32}), NeuronOp({true, DenseType::f16}), NeuronOp({true, DenseType::bf16}),
-  };
-  return add(api, domain, sparse, error) && add(api, domain, neuron, error);
+  return addVariants<SparseKernel>(api, domain, kSparseVariants, error) &&
+         addVariants<NeuronKernel>(api, domain, kNeuronVariants, error);
 }
 
 /** What graphs that are run at once may use: no artifact does. */
 bool addInternal(const ort::Api& api, ort::CustomOpDomain* domain, Error& error) {
-  static const DenseOp dense[] = {DenseOp({DenseType::f32}), DenseOp({DenseType::f16}), DenseOp({DenseType::bf16})};
-  return add(api, domain, dense, error);
+  return addVariants<DenseKernel>(api, domain, kDenseVariants, error);
 }
 
 using AddOps = bool (*)(const ort::Api& api, ort::CustomOpDomain* domain, Error& error);

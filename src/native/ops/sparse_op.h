@@ -6,23 +6,16 @@
 
 #include "kernels/sparse_matmul.h"
 #include "ops/shapes.h"
+#include "ops/variants.h"
 
 namespace spexpand {
-
-/** One operator with its element types fixed; onnxruntime picks by the types of the node. */
-struct SparseVariant {
-  bool isInteger;
-  bool isHalf;  // x and y
-  ValueType values;
-
-  const char* name() const { return isInteger ? "SparseExpertMatMulInteger" : "SparseExpertMatMul"; }
-  size_t inputCount() const { return isInteger ? 6 : 5; }
-  size_t offsetsInput() const { return inputCount() - 1; }
-};
 
 /** A node: what does not change between runs is checked once, experts when they are first used. */
 class SparseKernel {
  public:
+  using Variant = SparseVariant;
+  static constexpr const char* kProvider = "CPUExecutionProvider";
+
   SparseKernel(const ort::Api& api, const SparseVariant& variant) : api_(api), variant_(variant) {}
 
   bool create(const ort::KernelInfo* info, Error& error);
