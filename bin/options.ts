@@ -99,13 +99,18 @@ function addSolverOptions(command: Command): Command {
       'how runtimes without sparse kernels compute: stream (small memory) or fold (dense speed) (default: stream)',
       choice('--stock-body', ['stream', 'fold'] as const),
     )
-  addNativeOption(command).option(
+  addMaxMemoryOption(addNativeOption(command))
+  addModelOptions(command)
+  return addThreadsOption(command)
+}
+
+/** --max-memory */
+export function addMaxMemoryOption(command: Command): Command {
+  return command.option(
     '--max-memory <size>',
     'resident memory to keep to, e.g. 6G; too little is refused before the run (default: what is fastest)',
     memory('--max-memory'),
   )
-  addModelOptions(command)
-  return addThreadsOption(command)
 }
 
 /** --values and --group-size: how kept weights are stored. */
@@ -184,7 +189,10 @@ export function addThreadsOption(command: Command): Command {
 }
 
 /** --provider: what computes; another one is never taken instead. */
-export function addProviderOption(command: Command, otherwise = 'cpu'): Command {
+export function addProviderOption(
+  command: Command,
+  otherwise = 'spexpand where the native operators are built, else cpu',
+): Command {
   return command.option(
     '--provider <name>',
     `what computes: ${PROVIDERS.join(', ')} (default: ${otherwise})`,

@@ -6,10 +6,9 @@ import { planSafetensors } from '../src/formats/safetensors/plan.ts'
 import type { TensorFile } from '../src/formats/safetensors/reader.ts'
 import { openSafetensors } from '../src/formats/safetensors/reader.ts'
 import { openWeights } from '../src/formats/safetensors/weights.ts'
-import { createSafetensorsWriter } from '../src/formats/safetensors/writer.ts'
 import type { ExternalData } from '../src/graph/builder.ts'
-import { DTYPE_BYTES, elementCount } from '../src/tensor/dtype.ts'
 import type { TensorSource } from './shards.ts'
+import { writeTensors } from './shards.ts'
 import type { PlacedTensor, PlaceOf } from './weights.ts'
 
 /** Weight files as they were written anew. */
@@ -23,18 +22,16 @@ export type AmendedWeights = {
 }
 
 const INDEX = 'model.safetensors.index.json'
-/** Bytes of a tensor that are in memory while it is copied. */
-const PIECE_BYTES = 1 << 26
 
 /**
  * Writes the weight files of the artifact `from` into the folder `to`, with metadata added to every one and tensors to the
  * last; tensors of the same name are left out. Bytes of tensors stay as they are. A sharded artifact's index follows.
  */
-export function amendWeights(
+export async function amendWeights(
   from: string,
   to: string,
   added: { readonly metadata: Readonly<Record<string, string>>; readonly tensors: readonly TensorSource[] },
-): AmendedWeights {
+): Promise<AmendedWeights> {
   const names = weightFiles(from)
   const moves = new Map<string, ExternalData>()
   const places = new Map<string, PlacedTensor>()
@@ -46,7 +43,7 @@ export function amendWeights(
       const sources = kept.map((tensor) => sourceOf(file, tensor))
       const all = i === names.length - 1 ? [...sources, ...added.tensors] : sources
       const metadata = { ...Object.fromEntries(file.metadata), ...added.metadata }
-      writeTensors(join(to, name), all, metadata)
+      await writeTensors(join(to, name), all, metadata)
       for (const [tensorName, planned] of planSafetensors(all, metadata).tensors) {
         const external = { location: name, offset: planned.offset, length: planned.byteLength }
         places.set(tensorName, { dtype: planned.dtype, shape: planned.shape, external })
@@ -88,23 +85,6 @@ function sourceOf(file: TensorFile, { name, dtype, shape }: { readonly name: str
   return { name, dtype, shape, read: (start, end) => file.readBytes(name, start, end) }
 }
 type PlacedInfo = Pick<PlacedTensor, 'dtype' | 'shape'>
-
-function writeTensors(
-  path: string,
-  tensors: readonly TensorSource[],
-  metadata: Readonly<Record<string, string>>,
-): void {
-  const writer = createSafetensorsWriter(path, tensors, metadata)
-  try {
-    for (const { name, dtype, shape, read } of tensors)
-      for (let at = 0, end = elementCount(shape) * DTYPE_BYTES[dtype]; at < end; at += PIECE_BYTES)
-        writer.write(name, read(at, Math.min(at + PIECE_BYTES, end)))
-    writer.finish()
-  } catch (error) {
-    writer.abort()
-    throw error
-  }
-}
 
 function indexOf(places: ReadonlyMap<string, PlacedTensor>): string {
   const entries = [...places].sort(([a], [b]) => (a < b ? -1 : 1))

@@ -9,7 +9,7 @@ import { replaceFolder, settleFolder, stageFolder } from '../src/formats/replace
 import { fileSha256 } from '../src/formats/sha256.ts'
 import type { AmendedWeights } from './amend-weights.ts'
 import { amendWeights } from './amend-weights.ts'
-import { fileEntry } from './file-entry.ts'
+import { fileEntries } from './file-entry.ts'
 import type { Manifest } from './manifest.ts'
 import { encodeManifest, MANIFEST } from './manifest.ts'
 import { metadataProps } from './metadata.ts'
@@ -48,14 +48,14 @@ const GRAPH = 'model.onnx'
  * Throws IntegrityError when a file that changes is not what the manifest says, UsageError when the artifact is the
  * current folder, ResourceError when there is no space or no permission.
  */
-export function amendArtifact(folder: string, amendment: Amendment): AmendedManifest {
+export async function amendArtifact(folder: string, amendment: Amendment): Promise<AmendedManifest> {
   settleFolder(folder)
   const from = realpathSync(folder)
   assertOutside(from)
   const manifest = JSON.parse(readFileSync(join(from, MANIFEST), 'utf8')) as AmendedManifest
   const staged = stageFolder(from)
   try {
-    const amended = writeAmended(from, staged, manifest, amendment)
+    const amended = await writeAmended(from, staged, manifest, amendment)
     replaceFolder(from, staged)
     return amended
   } catch (error) {
@@ -64,12 +64,18 @@ export function amendArtifact(folder: string, amendment: Amendment): AmendedMani
   }
 }
 
-function writeAmended(from: string, to: string, manifest: AmendedManifest, amendment: Amendment): AmendedManifest {
+async function writeAmended(
+  from: string,
+  to: string,
+  manifest: AmendedManifest,
+  amendment: Amendment,
+): Promise<AmendedManifest> {
   const { sections, weights = {}, tensors = [], files = {} } = amendment
   const isChanging = Object.keys(weights).length + tensors.length > 0
   for (const entry of manifest.files)
-    if (entry.name === GRAPH || (isChanging && /\.(safetensors|onnx)$/.test(entry.name))) assertIntact(from, entry)
-  const placed = isChanging ? amendWeights(from, to, { metadata: weights, tensors }) : undefined
+    if (entry.name === GRAPH || (isChanging && /\.(safetensors|onnx)$/.test(entry.name)))
+      await assertIntact(from, entry)
+  const placed = isChanging ? await amendWeights(from, to, { metadata: weights, tensors }) : undefined
   writeFileWhole(join(to, GRAPH), encodeModel(amendedGraph(join(from, GRAPH), amendment, placed)))
   const others = placed ? manifest.files.filter(({ name }) => name.endsWith('.onnx') && name !== GRAPH) : []
   for (const { name } of others) writeFileWhole(join(to, name), encodeModel(movedGraph(join(from, name), placed!)))
@@ -80,11 +86,8 @@ function writeAmended(from: string, to: string, manifest: AmendedManifest, amend
   const names = [...new Set([...manifest.files.map(({ name }) => name), ...changed])].sort()
   const kept = new Map(manifest.files.map((entry) => [entry.name, entry]))
   const { files: _, ...rest } = manifest
-  const amended = {
-    ...rest,
-    ...sections,
-    files: names.map((name) => (changed.has(name) ? fileEntry(to, name) : kept.get(name)!)),
-  } as AmendedManifest
+  for (const entry of await fileEntries(to, [...changed])) kept.set(entry.name, entry)
+  const amended = { ...rest, ...sections, files: names.map((name) => kept.get(name)!) } as AmendedManifest
   writeFileWhole(join(to, MANIFEST), encodeManifest(amended))
   return amended
 }
@@ -132,8 +135,8 @@ function merged(old: Model['metadataProps'], added: Strings): Model['metadataPro
 }
 
 /** What changes gets a new checksum: damage must not become part of the artifact. */
-function assertIntact(folder: string, { name, sha256 }: Manifest['files'][number]): void {
-  const found = fileSha256(join(folder, name))
+async function assertIntact(folder: string, { name, sha256 }: Manifest['files'][number]): Promise<void> {
+  const found = await fileSha256(join(folder, name))
   if (found !== sha256)
     throw new IntegrityError(
       `Cannot amend ${folder}: SHA-256 of ${name} is ${found}, ${MANIFEST} says ${sha256}: copy the artifact again`,

@@ -15,7 +15,7 @@ import type { BlockTensors } from './block-tensors.ts'
 import { ffMatrices, openBlocks } from './block-tensors.ts'
 import { fileMetadata, productMetadata, routerMetadata } from './annotations.ts'
 import { dampingSummary } from './damping.ts'
-import { fileEntry } from './file-entry.ts'
+import { fileEntries } from './file-entry.ts'
 import type { StockBody } from './functions.ts'
 import type { Manifest, OptionValue, Source } from './manifest.ts'
 import { encodeManifest, FORMAT_VERSION, MANIFEST } from './manifest.ts'
@@ -63,7 +63,7 @@ const COPIED = [
  * Throws IntegrityError when the block files do not fit the model, UnsupportedError when a matrix is too large for
  * the body, ResourceError when there is no space left.
  */
-export function writeArtifact(options: ArtifactOptions): Manifest {
+export async function writeArtifact(options: ArtifactOptions): Promise<Manifest> {
   const { model, out, stockBody, values = { type: 'f16' } } = options
   const blocks = openBlocks(model, options.blockFiles, values)
   try {
@@ -87,7 +87,7 @@ export function writeArtifact(options: ArtifactOptions): Manifest {
     )
     mkdirSync(out, { recursive: true })
     rmSync(join(out, MANIFEST), { force: true })
-    const names = writeShards(out, plan)
+    const names = await writeShards(out, plan)
     writeFileWhole(join(out, 'model.onnx'), encodeModel(artifactGraph({ ...options, values }, blocks, plan, metadata)))
     const damping = dampingSummary(options.blocks)
     const manifest: Manifest = {
@@ -99,7 +99,7 @@ export function writeArtifact(options: ArtifactOptions): Manifest {
       blocks: options.blocks,
       ...(damping ? { damping } : {}),
       fallbacks: options.fallbacks,
-      files: [...names, 'model.onnx', ...copySourceFiles(model.folder, out)].sort().map((name) => fileEntry(out, name)),
+      files: await fileEntries(out, [...names, 'model.onnx', ...copySourceFiles(model.folder, out)].sort()),
     }
     writeFileWhole(join(out, MANIFEST), encodeManifest(manifest))
     return manifest

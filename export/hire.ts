@@ -10,7 +10,7 @@ import type { HireLayer, HireSoftmax } from '../src/predict/predictor.ts'
 import type { RawTensor } from '../src/tensor/dtype.ts'
 import { fileMetadata } from './annotations.ts'
 import { copySourceFiles } from './artifact.ts'
-import { fileEntry } from './file-entry.ts'
+import { fileEntries } from './file-entry.ts'
 import type { FfNames, HireGraphOptions } from './hire-graph.ts'
 import { withHire } from './hire-graph.ts'
 import type { HireKeep } from './hire-pieces.ts'
@@ -76,7 +76,7 @@ export type DenseArtifactOptions = {
 }
 
 /** A dense model and its HiRE as an artifact: nothing is pruned, `method` is 'dense'. The manifest is written last. */
-export function writeDenseArtifact(options: DenseArtifactOptions): Manifest {
+export async function writeDenseArtifact(options: DenseArtifactOptions): Promise<Manifest> {
   const { model, out, section, toolVersion, source } = options
   const mixture: Manifest['mixture'] = {
     layers: model.config.layers,
@@ -91,7 +91,7 @@ export function writeDenseArtifact(options: DenseArtifactOptions): Manifest {
   const plan = planShards(options.tensors, { format: 'pt', ...onFiles }, options.shardBytes ?? 4e9)
   mkdirSync(out, { recursive: true })
   rmSync(join(out, MANIFEST), { force: true })
-  const weights = writeShards(out, plan)
+  const weights = await writeShards(out, plan)
   const decoder = denseGraph(model, plan, metadataProps(onFiles), toolVersion)
   const names = (layer: number): FfNames => ffTensorNames(model, layer)
   const { activation } = model.config
@@ -110,7 +110,7 @@ export function writeDenseArtifact(options: DenseArtifactOptions): Manifest {
     blocks: [],
     fallbacks: [],
     hire: section,
-    files: listed.map((name) => fileEntry(out, name)),
+    files: await fileEntries(out, listed),
   }
   writeFileWhole(join(out, MANIFEST), encodeManifest(manifest))
   return manifest

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { breathe } from '../src/breathe.ts'
 import { FormatError } from '../src/errors.ts'
 import { writeFileWhole } from '../src/formats/bytes.ts'
 import type { PlannedTensor, TensorEntry } from '../src/formats/safetensors/plan.ts'
@@ -62,23 +63,32 @@ export function planShards(
 }
 
 /** Writes the planned files, and the index when there are several. Each appears only when it is whole. */
-export function writeShards(folder: string, plan: ShardPlan): string[] {
-  for (const { name, tensors } of plan.files) {
-    const writer = createSafetensorsWriter(join(folder, name), tensors, plan.metadata)
-    try {
-      for (const tensor of tensors)
-        for (let at = 0, end = byteLengthOf(tensor); at < end; at += PIECE_BYTES)
-          writer.write(tensor.name, tensor.read(at, Math.min(at + PIECE_BYTES, end)))
-      writer.finish()
-    } catch (error) {
-      writer.abort()
-      throw error
-    }
-  }
+export async function writeShards(folder: string, plan: ShardPlan): Promise<string[]> {
+  for (const { name, tensors } of plan.files) await writeTensors(join(folder, name), tensors, plan.metadata)
   const names = plan.files.map(({ name }) => name)
   if (names.length === 1) return names
   writeFileWhole(join(folder, INDEX), indexOf(plan))
   return [...names, INDEX]
+}
+
+/** Writes one file of tensors, in pieces; it appears only when it is whole. */
+export async function writeTensors(
+  path: string,
+  tensors: readonly TensorSource[],
+  metadata: Readonly<Record<string, string>>,
+): Promise<void> {
+  const writer = createSafetensorsWriter(path, tensors, metadata)
+  try {
+    for (const tensor of tensors)
+      for (let at = 0, end = byteLengthOf(tensor); at < end; at += PIECE_BYTES) {
+        writer.write(tensor.name, tensor.read(at, Math.min(at + PIECE_BYTES, end)))
+        await breathe()
+      }
+    writer.finish()
+  } catch (error) {
+    writer.abort()
+    throw error
+  }
 }
 
 function indexOf(plan: ShardPlan): string {

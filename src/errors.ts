@@ -89,6 +89,9 @@ export class ResourceError extends SpexpandError {
   }
 }
 
+/** What was asked for needs more memory than the limit that was given; nothing was begun (exit 5). */
+export class MemoryLimitError extends ResourceError {}
+
 /** The arithmetic failed: a matrix that cannot be factored, NaN or Inf where numbers are wanted (exit 6). */
 export class SolverError extends SpexpandError {
   constructor(message: string, options?: { cause?: unknown }) {

@@ -1,5 +1,6 @@
 import { basename, resolve } from 'node:path'
 import type { Command } from 'commander'
+import { MemoryLimitError } from '../../src/errors.ts'
 import type { CompressOptions, CompressResult, EvaluateOptions, EvaluateResult, TextSource } from '../../src/index.ts'
 import type { Context, Library } from '../context.ts'
 import { repeated } from '../flags.ts'
@@ -61,7 +62,8 @@ async function runCompress(model: string | undefined, flags: Flags, context: Con
     const result = await library.compress({ ...options, out, ...ports })
     logResult(result, context)
     const evaluation = { ...evaluateOptions(model, result, evalSource, compression, options), ...ports }
-    const quality = skipped === undefined ? await measure(library, evaluation, view, context) : undefined
+    const measuring = skipped === undefined ? await measure(library, evaluation, view, context) : { because: skipped }
+    const [quality, because] = 'because' in measuring ? [undefined, measuring.because] : [measuring, undefined]
     const { text, threads, native } = options
     const measured = { model: out, dense: model, text, threads, native, out: report, ...ports }
     const entanglement =
@@ -71,8 +73,8 @@ async function runCompress(model: string | undefined, flags: Flags, context: Con
     view.stop()
     context.stdout.write(
       json
-        ? resultJson(result, quality, skipped, entanglement?.files)
-        : compressReport(result, options, quality, skipped) + (entanglement ? `\n${entangleReport(entanglement)}` : ''),
+        ? resultJson(result, quality, because, entanglement?.files)
+        : compressReport(result, options, quality, because) + (entanglement ? `\n${entangleReport(entanglement)}` : ''),
     )
   } finally {
     view.stop()
@@ -83,18 +85,23 @@ function logResult({ blocks, fallbacks, memory, ...result }: CompressResult, { l
   log.event('info', 'result', { ...result, blocks: blocks.length, fallbacks: fallbacks.length, memory })
 }
 
-/** Measures the finished artifact; a failure here must not read as if the work before it were lost. */
+/**
+ * Measures the finished artifact; a failure here must not read as if the work before it were lost. Under --max-memory an
+ * evaluation that does not fit is left out, and said to be.
+ */
 async function measure(
   library: Library,
   options: EvaluateOptions,
   view: ProgressView,
   context: Context,
-): Promise<EvaluateResult> {
+): Promise<EvaluateResult | { readonly because: string }> {
   try {
     return await library.evaluate(options)
   } catch (error) {
-    view.stop()
     const command = evalCommand(options.model, options.dense)
+    if (error instanceof MemoryLimitError)
+      return { because: `the limit is too small for it: ${error.message}. Without it: ${command}` }
+    view.stop()
     context.stderr.write(`spexpand: ${options.model} is complete, only its measurement is missing: ${command}\n`)
     throw error
   }
@@ -118,9 +125,9 @@ function evaluateOptions(
   { out }: CompressResult,
   text: TextSource | undefined,
   { revision, offline, chatTemplate }: ModelFlags,
-  { threads, sequenceLength }: Omit<CompressOptions, 'out'>,
+  { threads, sequenceLength, maxMemoryBytes }: Omit<CompressOptions, 'out'>,
 ): EvaluateOptions {
-  const same = { threads, sequenceLength, revision, offline, ...(text ? { chatTemplate } : {}) }
+  const same = { threads, sequenceLength, maxMemoryBytes, revision, offline, ...(text ? { chatTemplate } : {}) }
   return present<EvaluateOptions>({ ...same, model: out, dense: model, text })
 }
 

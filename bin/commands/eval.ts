@@ -5,6 +5,7 @@ import { whole } from '../flags.ts'
 import { addChoosingOptions, addGriffinOption, addSelectSeed, griffinOption } from '../griffin-option.ts'
 import type { ModelFlags } from '../options.ts'
 import {
+  addMaxMemoryOption,
   addModelOptions,
   addOutputOptions,
   MODEL,
@@ -28,6 +29,7 @@ type Flags = ModelFlags &
     readonly windows?: number
     readonly sequenceLength?: number
     readonly threads?: number
+    readonly maxMemory?: number
     readonly provider?: EvaluateOptions['provider']
     readonly json?: boolean
     readonly quiet?: boolean
@@ -69,8 +71,8 @@ export function addEvalCommand(program: Command, context: Context): void {
       whole('--sequence-length', { min: 2, example: '256' }),
     )
   addTextOption(command, 'evaluation text (default: the bundled evaluation text)')
-  addThreadsOption(command)
-  addProviderOption(command, 'spexpand where the native operators are built, else cpu')
+  addMaxMemoryOption(addThreadsOption(command))
+  addProviderOption(command)
   addModelOptions(command)
   addOutputOptions(command)
     .addHelpText('after', HELP)
@@ -78,7 +80,7 @@ export function addEvalCommand(program: Command, context: Context): void {
 }
 
 async function runEval(model: string, flags: Flags, context: Context): Promise<void> {
-  const { json, quiet, griffin, ...same } = flags
+  const { json, quiet, griffin, maxMemory: maxMemoryBytes, ...same } = flags
   const text = textSource(flags.text)
   const library = await context.library()
   const view = progressView(context, { quiet: quiet ?? false })
@@ -87,6 +89,7 @@ async function runEval(model: string, flags: Flags, context: Context): Promise<v
       present<EvaluateOptions>({
         ...same,
         griffin: griffinOption(griffin),
+        maxMemoryBytes,
         model,
         text,
         onProgress: view.onProgress,

@@ -72,11 +72,11 @@ async function runExport(artifact: string, flags: Flags, context: Context): Prom
     )
   if (to !== 'gguf' && weights === 'q8_0')
     throw new UsageError(`export: --weights q8_0 is for --to gguf, got --to ${to}`)
-  const result = written(await context.library(), artifact, flags, native)
+  const result = await written(await context.library(), artifact, flags, native)
   context.stdout.write(json ? `${JSON.stringify(result, null, 2)}\n` : outline(result))
 }
 
-function written(library: Library, artifact: string, flags: Flags, native: boolean | undefined): object {
+async function written(library: Library, artifact: string, flags: Flags, native: boolean | undefined): Promise<object> {
   const { to, out } = flags
   if (to === 'genai') return library.exportGenai(present<GenaiOptions>({ artifact, out, native }))
   if (to === 'gguf') return library.exportGguf(present<GgufOptions>({ artifact, out, weights: flags.weights }))

@@ -34,8 +34,8 @@ type Flags = ModelFlags &
 const HELP = `
 Examples:
   $ spexpand generate demo-spexpand --prompt 'And it came to pass'
-  $ spexpand generate smol-70 --prompt 'The capital of France is' --provider spexpand --max-new-tokens 32
-  $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --griffin 0.5 --provider spexpand
+  $ spexpand generate smol-70 --prompt 'The capital of France is' --max-new-tokens 32
+  $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --griffin 0.5
   $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --temperature 0.8 --top-p 0.95 --seed 7 --json
   $ spexpand generate smol-70 --chat --system 'Answer in one word.' --prompt 'Where is Paris?' --stop .
 

@@ -62,7 +62,7 @@ export function addVerifyCommand(program: Command, context: Context): void {
   command.option('--hire', 'also check the HiRE of an artifact of experts (of a dense model it always is)')
   addSelectSeed(addChoosingOptions(addGriffinOption(command, 'also measure text and decoding')))
   addTextOption(command, 'held-out text (default: the bundled evaluation text)')
-  addProviderOption(command, 'spexpand where the native operators are there, else cpu')
+  addProviderOption(command)
   addThreadsOption(command)
     .option(
       '--windows <n>',

@@ -1,22 +1,23 @@
 import { createHash } from 'node:crypto'
+import { breathe } from '../breathe.ts'
 import type { OpenFile } from './bytes.ts'
 import { closeFile, openForReading, readInto } from './bytes.ts'
 
 const PIECE_BYTES = 1 << 22
 
 /** SHA-256 of a file's bytes as lower-case hex, read in pieces. Throws as openForReading and readInto do. */
-export function fileSha256(path: string): string {
-  return fileSha256Parts(path, []).whole
+export async function fileSha256(path: string): Promise<string> {
+  return (await fileSha256Parts(path, [])).whole
 }
 
 /**
  * The same of a file and, in one pass, of its parts [0, cuts[0]), [cuts[0], cuts[1]), …, [the last cut, end). Cuts ascend;
  * those behind the end of the file leave empty parts.
  */
-export function fileSha256Parts(
+export async function fileSha256Parts(
   path: string,
   cuts: readonly number[],
-): { readonly whole: string; readonly parts: readonly string[] } {
+): Promise<{ readonly whole: string; readonly parts: readonly string[] }> {
   const whole = createHash('sha256')
   const file = openForReading(path)
   try {
@@ -24,7 +25,7 @@ export function fileSha256Parts(
     for (let i = 0; i <= cuts.length; i++) {
       const part = createHash('sha256')
       const [begin, end] = [cuts[i - 1] ?? 0, Math.min(cuts[i] ?? file.byteLength, file.byteLength)]
-      eachPiece(file, begin, end, (piece) => {
+      await eachPiece(file, begin, end, (piece) => {
         whole.update(piece)
         if (cuts.length > 0) part.update(piece)
       })
@@ -45,11 +46,12 @@ function onePart(whole: string): { whole: string; parts: string[] } {
   return { whole, parts: [whole] }
 }
 
-function eachPiece(file: OpenFile, begin: number, end: number, body: (piece: Uint8Array) => void): void {
+async function eachPiece(file: OpenFile, begin: number, end: number, body: (piece: Uint8Array) => void): Promise<void> {
   const buffer = new Uint8Array(Math.max(0, Math.min(PIECE_BYTES, end - begin)))
   for (let at = begin; at < end; at += PIECE_BYTES) {
     const piece = buffer.subarray(0, Math.min(PIECE_BYTES, end - at))
     readInto(file, at, piece)
     body(piece)
+    await breathe()
   }
 }

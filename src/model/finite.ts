@@ -1,3 +1,4 @@
+import { breathe } from '../breathe.ts'
 import { FormatError } from '../errors.ts'
 import type { TensorInfo, TensorStore } from '../formats/safetensors/reader.ts'
 
@@ -9,12 +10,13 @@ const PIECE_BYTES = 1 << 23
  * and be told of as something else, or (a row of the embedding that no text uses) reach the artifact. Throws FormatError
  * naming the tensor, whose name has the layer, and the element.
  */
-export function assertFiniteWeights(weights: TensorStore): void {
+export async function assertFiniteWeights(weights: TensorStore): Promise<void> {
   for (const info of weights.tensors.values())
     for (let at = 0; at < info.byteLength; at += PIECE_BYTES) {
       const bytes = weights.readBytes(info.name, at, Math.min(at + PIECE_BYTES, info.byteLength))
       const bad = firstBad(bytes, info)
       if (bad !== undefined) throw notFinite(info, at, bad)
+      await breathe()
     }
 }
 

@@ -23,7 +23,7 @@ import { layerOptions, profileDigest, profileOf, withProfile } from './profile.t
 import { RowStore } from './rowstore.ts'
 import type { Fingerprint } from './state.ts'
 import { RunState } from './state.ts'
-import { processorMs, stopwatch } from './stopwatch.ts'
+import { peakRss, processorMs, stopwatch } from './stopwatch.ts'
 import { calibrationText } from './text.ts'
 import type { BlockStats, CompressOptions, CompressResult, Fallback } from './types.ts'
 import type { Windows } from '../../calibration/windows.ts'
@@ -40,20 +40,20 @@ export async function compress(options: CompressOptions): Promise<CompressResult
   const model = openModel(plain.model)
   let state: RunState | undefined
   try {
-    const resolved = withProfile(plain, profileOf(options.expertsProfile, model, plain))
+    const resolved = withProfile(plain, await profileOf(options.expertsProfile, model, plain))
     const memory = planMemory(model, resolved)
     const sizes = compressionSizes(model, resolved, memory)
     const windows = await calibrationText(model, resolved)
     watch.lap('load')
-    const source = sourceHash(model)
-    assertFiniteWeights(model.weights)
+    const source = await sourceHash(model)
+    await assertFiniteWeights(model.weights)
     state = RunState.begin(options.out, model, resolved.values, fingerprint(resolved, windows, source))
     assertRoom(options.out, sizes.diskBytes)
     const { blocks, resumedBlocks, retries } = await runBlocks(model, resolved, memory, windows, state, watch.lap)
     resolved.onProgress?.({ stage: 'export', done: 0, total: 1 })
     const stats = blocks.map((block) => block.stats)
     const fallbacks = blocks.flatMap((block) => block.fallbacks)
-    const { damping } = writeArtifact({
+    const { damping } = await writeArtifact({
       model,
       out: options.out,
       blockFiles: blocks.map((_, layer) => state!.blockFile(layer)),
@@ -80,7 +80,7 @@ export async function compress(options: CompressOptions): Promise<CompressResult
       resumedBlocks,
       products: productsOf(resolved),
       memory,
-      peakBytes: process.resourceUsage().maxRSS * 1024,
+      peakBytes: peakRss(),
       cpuMs: processorMs() - cpuBefore,
       wallMs: watch.totalMs(),
       stageMs: watch.stages(),

@@ -2,13 +2,19 @@ import { availableParallelism } from 'node:os'
 import { demoModelFolder } from '../../calibration/bundled.ts'
 import { denseDecoderModel } from '../../export/onnx.ts'
 import { IntegrityError, UsageError } from '../errors.ts'
+import { openWeights } from '../formats/safetensors/weights.ts'
+import { readConfig } from '../model/config.ts'
 import { modelName } from '../model/name.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { openModel } from '../model/open.ts'
+import type { Provider } from '../runtime/session.ts'
+import type { Artifact } from '../verify/artifact.ts'
 import { isArtifact, openArtifact } from '../verify/artifact.ts'
 import { evaluateArtifact, evaluateGraph } from '../verify/evaluate.ts'
 import { TOOL_VERSION } from '../version.ts'
 import { denseSource } from './dense-source.ts'
+import type { EvaluationMemory } from './evaluation-memory.ts'
+import { planEvaluation } from './evaluation-memory.ts'
 import { sourceHash } from './fingerprint.ts'
 import { runtimeName } from './open-decoder.ts'
 import { evaluateGriffin } from './predict/griffin-evaluate.ts'
@@ -16,7 +22,7 @@ import { assertGriffin } from './predict/griffin-option.ts'
 import { openHire } from './predict/hire-option.ts'
 import { evaluateHire } from './predict/hire-quality.ts'
 import { defaultProvider } from './provider.ts'
-import { stopwatch } from './stopwatch.ts'
+import { peakRss, stopwatch } from './stopwatch.ts'
 import { evaluationText } from './text.ts'
 import type { EvaluateOptions, EvaluateResult } from './types.ts'
 
@@ -28,6 +34,8 @@ import type { EvaluateOptions, EvaluateResult } from './types.ts'
 export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
   if (options.griffin && options.hire)
     throw new UsageError('--griffin and --hire both choose the neurons: give one of them')
+  if (options.maxMemoryBytes !== undefined && (options.griffin || options.hire))
+    throw new UsageError('--max-memory is for a plain evaluation: leave it out with --griffin and --hire')
   assertGriffin(options.griffin, options)
   if (options.griffin) return evaluateGriffin(options, options.griffin)
   const watch = stopwatch()
@@ -49,6 +57,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     onProgress: (done: number, total: number) => options.onProgress?.({ stage: 'evaluate', done, total }),
     ...(options.signal ? { signal: options.signal } : {}),
   }
+  const size = { sequenceLength, windows: windows.nWindows }
+  const limit = options.maxMemoryBytes
   const result = (
     { overall, domains }: Awaited<ReturnType<typeof evaluateGraph>>,
     runtime: string,
@@ -61,6 +71,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     domains,
     runtime,
     ...(note === undefined ? {} : { note }),
+    peakBytes: peakRss(),
     wallMs: watch.totalMs(),
   })
   if (!artifact) {
@@ -68,7 +79,9 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
     const model = openModel(folder)
     try {
       const graph = denseDecoderModel(model, TOOL_VERSION)
-      return result(await evaluateGraph({ ...common, graph, folder: model.dataFolder }), 'onnxruntime cpu, dense')
+      const memory = planEvaluation({ ...size, config: model.config, weights: model.weights, denseWorkers: 0 }, limit)
+      const evaluation = { ...common, ...memory, graph, folder: model.dataFolder }
+      return result(await evaluateGraph(evaluation), 'onnxruntime cpu, dense')
     } finally {
       model.close()
     }
@@ -78,16 +91,38 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   const runtime = `${runtimeName('artifact', provider)}${body}`
   if (options.hire && options.dense === undefined)
     return result(await evaluateHire(folder, { ...common, provider }), `${runtime}, HiRE`, OWN_BASELINE)
-  const dense = openDense(options, artifact.manifest.source)
-  if ('missing' in dense) return result(await evaluateArtifact({ ...common, folder, provider }), runtime, dense.missing)
+  const dense = await openDense(options, artifact.manifest.source)
+  const memory = artifactMemory(folder, artifact.manifest, provider, {
+    ...size,
+    denseWorkers: 'missing' in dense ? 0 : threads,
+    limit,
+  })
+  if ('missing' in dense)
+    return result(await evaluateArtifact({ ...common, ...memory, folder, provider }), runtime, dense.missing)
   const source = denseSource(dense.model, threads, options.signal)
   try {
     if (options.hire)
       return result(await evaluateHire(folder, { ...common, provider, dense: source }), `${runtime}, HiRE`)
-    return result(await evaluateArtifact({ ...common, folder, provider, dense: source }), runtime)
+    return result(await evaluateArtifact({ ...common, ...memory, folder, provider, dense: source }), runtime)
   } finally {
     await source.release()
     dense.model.close()
+  }
+}
+
+/** How an artifact is evaluated within the limit. Throws ResourceError where it cannot be. */
+function artifactMemory(
+  folder: string,
+  { mixture }: Artifact['manifest'],
+  provider: Provider,
+  size: { sequenceLength: number; windows: number; denseWorkers: number; limit: number | undefined },
+): EvaluationMemory {
+  const weights = openWeights(folder)
+  try {
+    const decoded = provider === 'spexpand' ? {} : { decoded: mixture }
+    return planEvaluation({ ...size, ...decoded, config: readConfig(folder), weights }, size.limit)
+  } finally {
+    weights.close()
   }
 }
 
@@ -95,13 +130,13 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
 const OWN_BASELINE = 'KL and agreement are against the artifact itself without HiRE'
 
 /** The dense model to compare with: the one given, or the embedded demo model if the artifact was made from it. */
-export function openDense(
+export async function openDense(
   options: Pick<EvaluateOptions, 'model' | 'dense'>,
   source: { readonly name: string; readonly sha256: string },
-): { model: OpenedModel } | { missing: string } {
+): Promise<{ model: OpenedModel } | { missing: string }> {
   const folder = options.dense ?? demoModelFolder()
   const model = openModel(folder)
-  const { sha256 } = sourceHash(model)
+  const { sha256 } = await sourceHash(model)
   if (sha256 === source.sha256) return { model }
   model.close()
   if (options.dense !== undefined)

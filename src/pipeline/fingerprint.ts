@@ -11,12 +11,12 @@ export type SourceHash = {
 }
 
 /** SHA-256 of config.json, tokenizer.json and the weight files of a model. */
-export function sourceHash(model: OpenedModel): SourceHash {
+export async function sourceHash(model: OpenedModel): Promise<SourceHash> {
   const weights = new Set([...model.weights.tensors.values()].map((tensor) => tensor.file))
   const paths = [join(model.folder, 'config.json'), join(model.folder, 'tokenizer.json'), ...weights]
-  const files = paths
-    .map((path) => ({ name: basename(path), sha256: fileSha256(path) }))
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
+  const files: SourceHash['files'][number][] = []
+  for (const path of paths) files.push({ name: basename(path), sha256: await fileSha256(path) })
+  files.sort((a, b) => (a.name < b.name ? -1 : 1))
   const all = createHash('sha256')
   for (const { name, sha256 } of files) all.update(`${sha256}  ${name}\n`)
   return { sha256: all.digest('hex'), files }

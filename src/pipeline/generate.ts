@@ -20,6 +20,7 @@ import { readPrompts } from './prompts.ts'
 import type { ChatPromptOption } from './chat-prompt.ts'
 import { promptTokens } from './chat-prompt.ts'
 import { openDecoder, runtimeName } from './open-decoder.ts'
+import { defaultProvider } from './provider.ts'
 import { stopTokens } from './stop-tokens.ts'
 import { textStream } from './text-stream.ts'
 import type { Progress } from './types.ts'
@@ -39,7 +40,7 @@ export type GenerateOptions = GriffinOverrides &
     readonly topP?: number
     /** Of the samples, and of neurons where `select` draws them. @default 0 */
     readonly seed?: number
-    /** @default 'cpu' */
+    /** @default 'spexpand' where the native operators are built, else 'cpu'; `runtime` says which */
     readonly provider?: Provider
     readonly threads?: number
     /** Decode with the FF neurons that the prompt selects. @default all neurons */
@@ -105,7 +106,7 @@ export async function generate(options: GenerateOptions): Promise<GenerateResult
  * GRIFFIN each has sets of its own. `onResult` hears each result when it is there.
  */
 export async function generateAll(options: GenerateAllOptions): Promise<GenerateResult[]> {
-  const { model, maxNewTokens = 64, provider = 'cpu', threads = availableParallelism() } = options
+  const { model, maxNewTokens = 64, provider = defaultProvider(), threads = availableParallelism() } = options
   let begun = performance.now()
   if (options.stop?.includes('')) throw new UsageError('Cannot stop at an empty text: wanted --stop with some text')
   const config = readConfig(model)
@@ -215,7 +216,7 @@ async function openGenerator(
     const opened = await createDecoder({ ...decoder, ...common, ...chunk })
     return { decoder: opened, kind: decoder.kind, close: () => opened.release() }
   }
-  const source = openGriffinSource(model, common.provider)
+  const source = await openGriffinSource(model, common.provider)
   try {
     const { decoder, summary } = await openGriffin(option, source, {
       ...common,

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
+import { breathe } from '../breathe.ts'
 import { FormatError } from '../errors.ts'
 import { openGguf } from '../formats/gguf/reader.ts'
 import { fileSha256 } from '../formats/sha256.ts'
@@ -25,7 +26,7 @@ export async function ggufFolder(path: string, { onProgress, signal }: GgufFolde
   tell(0, 1)
   // Opened before it is hashed: most files that are no GGUF files end here.
   const bytes = floatBytes(path)
-  const cache = join(cacheFolder(process.env), 'gguf', `${fileSha256(path).slice(0, 32)}-${GGUF_CONVERSION}`)
+  const cache = join(cacheFolder(process.env), 'gguf', `${(await fileSha256(path)).slice(0, 32)}-${GGUF_CONVERSION}`)
   const folder = join(cache, basename(path).replace(/\.gguf$/i, ''))
   const isThere = (): boolean => existsSync(join(folder, 'config.json'))
   if (isThere()) return folder
@@ -39,8 +40,7 @@ export async function ggufFolder(path: string, { onProgress, signal }: GgufFolde
     try {
       await convertGguf(path, partial, async (done, total) => {
         tell(done, total)
-        // Lets signals through, which wait while this process computes.
-        await new Promise((resolve) => setImmediate(resolve))
+        await breathe()
         signal?.throwIfAborted()
       })
       publish(partial, folder)

@@ -1,5 +1,6 @@
 import { componentCount } from '../cluster/pca.ts'
 import { strideOf } from '../cluster/points.ts'
+import type { ModelConfig } from '../model/config.ts'
 import type { OpenedModel } from '../model/open.ts'
 import { isNativeForm } from './ffn.ts'
 import { matricesOf } from './jobs.ts'
@@ -15,12 +16,13 @@ type Way = { readonly expertsAtOnce: number; readonly spooled: boolean; readonly
 // Fitted to peaks of the demo model, SmolLM2-135M and a block of hidden 1536 with one and two workers
 // (docs/results.md): what the process and a worker have resident whatever the model, and how much of what follows from
 // shapes is resident at the same moment.
-const BASE_BYTES = 275e6
-const WORKER_BYTES = 68e6
+const BASE_BYTES = 335e6
+export const WORKER_BYTES = 68e6
 const AT_ONCE = 0.9
 const F32 = 4
-/** Rows of one attention job, of one run of an FF layer, and of one product of a sum. */
+/** Rows of one attention job, of one job of a dense FF layer, and of one product of a sum. */
 const ATTENTION_ROWS = 1024
+const DENSE_FFN_ROWS = 4096
 const GRAM_ROWS = 2048
 
 /** Resident bytes of the process with its workers, at most. */
@@ -48,17 +50,33 @@ function mainBytes(model: OpenedModel, options: Resolved, way: Way): StageBytes 
   }
 }
 
+/** What a worker holds that runs the dense model, attention or FF layer. */
+export function denseWorkerBytes(config: ModelConfig, sequenceLength: number): number {
+  const { hidden, ff } = config
+  const ffn = F32 * (matricesOf(config).length * hidden * ff + DENSE_FFN_ROWS * (3 * ff + 2 * hidden))
+  return Math.max(attentionBytes(config, sequenceLength), ffn)
+}
+
+/** Attention weights of a layer, as they are read and as f32, and what one job of it computes. */
+function attentionBytes({ hidden, heads, kvHeads, headDim }: ModelConfig, sequenceLength: number): number {
+  const weights = F32 * hidden * headDim * (2 * heads + 2 * kvHeads)
+  const rows = Math.max(ATTENTION_ROWS, sequenceLength)
+  return 2 * weights + F32 * rows * (6 * hidden + 4 * heads * headDim + heads * sequenceLength)
+}
+
+/** As --max-memory takes it, rounded up. */
+export function megabytes(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)}M`
+}
+
 /** What one worker holds. */
 function workerBytes(model: OpenedModel, options: Resolved): StageBytes {
-  const { hidden, ff, heads, kvHeads, headDim, gated } = model.config
+  const { hidden, ff, gated } = model.config
   const { sequenceLength } = options
   const side = Math.max(hidden, ff)
   const square = F32 * side ** 2
   const matrix = F32 * hidden * ff
   const isNative = productsOf(options) === 'amx' && isNativeForm(model.config)
-  const attentionWeights = F32 * hidden * headDim * (2 * heads + 2 * kvHeads)
-  const attentionRows = Math.max(ATTENTION_ROWS, sequenceLength)
-  const activations = F32 * attentionRows * (6 * hidden + 4 * heads * headDim + heads * sequenceLength)
   const matrices = matricesOf({ gated }).length
   const dense = matrices * matrix + F32 * ((matrices - 1) * hidden ** 2 + ff ** 2)
   const solver = square + matrix
@@ -67,7 +85,7 @@ function workerBytes(model: OpenedModel, options: Resolved): StageBytes {
   const propagate = matrices * matrix + F32 * GRAM_ROWS * (3 * ff + hidden)
   const usesHessian = options.method === 'sparse-expansion' || options.method === 'sparsegpt'
   return {
-    attention: (usesHessian ? solver : 0) + 2 * attentionWeights + activations,
+    attention: (usesHessian ? solver : 0) + attentionBytes(model.config, sequenceLength),
     cluster: (usesHessian ? solver : 0) + F32 * (2 * hidden ** 2 + 3 * 4096 * hidden),
     prune: dense + (usesHessian ? solver : 0) + Math.max(gram, solve, propagate),
   }

@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os'
-import { ResourceError } from '../errors.ts'
+import { MemoryLimitError } from '../errors.ts'
 import type { OpenedModel } from '../model/open.ts'
-import { peakBytes } from './memory-model.ts'
+import { megabytes, peakBytes } from './memory-model.ts'
 import type { Resolved } from './options.ts'
 
 /** How a run keeps to its memory, and what it is expected to take at most. None of it changes the result. */
@@ -29,7 +29,7 @@ export function memoryLimit({ maxMemoryBytes }: Pick<Resolved, 'maxMemoryBytes'>
 
 /**
  * The fastest way to run that fits: first fewer experts at once, then rows on disk, then fewer workers. Where nothing
- * fits, the smallest way if nobody named a limit; else throws ResourceError naming the smallest limit that works.
+ * fits, the smallest way if nobody named a limit; else throws MemoryLimitError naming the smallest limit that works.
  */
 export function planMemory(model: OpenedModel, options: Resolved): MemoryPlan {
   const limit = memoryLimit(options)
@@ -38,7 +38,7 @@ export function planMemory(model: OpenedModel, options: Resolved): MemoryPlan {
   if (fitting) return fitting
   const smallest = ways.reduce((least, way) => (way.peakBytes < least.peakBytes ? way : least))
   if (options.maxMemoryBytes === undefined) return smallest
-  throw new ResourceError(
+  throw new MemoryLimitError(
     `Cannot compress within --max-memory ${megabytes(limit)}: this model and these options need about ` +
       `${megabytes(smallest.peakBytes)} with one worker and rows on disk: --max-memory ${megabytes(smallest.peakBytes)} is the ` +
       `smallest that works`,
@@ -55,9 +55,4 @@ function waysOf({ threads, experts }: Resolved): Way[] {
       for (const expertsAtOnce of new Set([2 * workers, workers, 1].map((count) => Math.min(experts, count))))
         ways.push({ workers, expertsAtOnce, spooled })
   return ways
-}
-
-/** As --max-memory takes it, rounded up. */
-function megabytes(bytes: number): string {
-  return `${Math.ceil(bytes / 2 ** 20)}M`
 }

@@ -40,7 +40,7 @@ export async function plan(
   const plain = resolveOptions(options)
   const model = openModel(plain.model)
   try {
-    const profile = planProfile(options, model, plain)
+    const profile = await planProfile(options, model, plain)
     const resolved = withProfile(plain, profile)
     const memory = planMemory(model, resolved)
     const sizes = compressionSizes(model, resolved, memory)
@@ -81,11 +81,11 @@ export async function plan(
 }
 
 /** The profile that a report proposes, or that the options name. */
-function planProfile(
+async function planProfile(
   options: Parameters<typeof plan>[0],
   model: OpenedModel,
   plain: Resolved,
-): ExpertsProfile | undefined {
+): Promise<ExpertsProfile | undefined> {
   const { fromReport, sparsitySpread, profileOut, expertsProfile } = options
   if (fromReport === undefined) {
     if (sparsitySpread !== undefined || profileOut !== undefined)
@@ -94,7 +94,7 @@ function planProfile(
   }
   if (expertsProfile !== undefined)
     throw new UsageError('--from-report with --experts-profile: the profile is there already: give one of them')
-  const profile = profileFromReport(fromReport, model, plain, sparsitySpread ?? 0)
+  const profile = await profileFromReport(fromReport, model, plain, sparsitySpread ?? 0)
   if (profileOut !== undefined) writeProfile(profileOut, profile)
   return profile
 }

@@ -34,13 +34,16 @@ export type Costs = {
 }
 
 /** Rows of the probe: enough to be in the steady state, few enough to take seconds. */
-const ROWS = 2048
+const ROWS = 4096
 /** The weights of a block decide how long the probe takes: large ones are probed on fewer rows. */
 const ROW_WEIGHTS = 2048 * 4e6
 /** Cost of a row beyond those that the starts of k-means look at, of that of such a row; measured on the demo model. */
 const ROW_BEYOND = 0.2
 const HASHED_BYTES = 1 << 25
+/** Every job is repeated so often, and short ones for so long. */
 const REPEATS = 3
+const REPEATED_MS = 400
+const MAX_REPEATS = 24
 
 /** Runs the jobs of one block on some tokens, on this thread, and measures each. Takes seconds; nothing is written. */
 export async function probeCosts(model: OpenedModel, options: Resolved): Promise<Costs> {
@@ -48,7 +51,7 @@ export async function probeCosts(model: OpenedModel, options: Resolved): Promise
   const bench = await beginBench(model, options)
   const { run, rows, hidden, ffnIn } = bench
   await run(bench.attention(0))
-  const attention = await least(() => run(bench.attention(0)))
+  const attention = await typical(() => run(bench.attention(0)))
   const cluster = await clusterCost(bench.engine, options, ffnIn)
   const front = await costOf(rows, (some) => run(bench.gram('inputs', some)))
   const back = await costOf(rows, (some) => run(bench.gram('intermediates', some)))
@@ -113,12 +116,16 @@ async function beginBench(model: OpenedModel, options: Resolved): Promise<Bench>
  * compiling besides.
  */
 async function openCost({ engine, run, rows, ...jobs }: Bench, attention: number, gram: number): Promise<number> {
-  const other = Math.min(1, engine.model.config.layers - 1)
-  const first = [await run(jobs.attention(other)), await run(jobs.gram('intermediates', rowsUpTo(rows), other))]
-  const weights = await measured(async () => {
-    for (const matrix of matricesOf(engine.model.config)) await engine.dense(matrix, other)
+  const { layers } = engine.model.config
+  let layer = 0
+  return typical(async () => {
+    layer = (layer + 1) % layers
+    const first = [await run(jobs.attention(layer)), await run(jobs.gram('intermediates', rowsUpTo(rows), layer))]
+    const weights = await measured(async () => {
+      for (const matrix of matricesOf(engine.model.config)) await engine.dense(matrix, layer)
+    })
+    return weights + Math.max(0, first[0]! - attention) + Math.max(0, first[1]! - gram)
   })
-  return weights + Math.max(0, first[0]! - attention) + Math.max(0, first[1]! - gram)
 }
 
 type PackedFfnOf = ReturnType<typeof packedFront> & { readonly down: PackedExpert }
@@ -140,11 +147,13 @@ async function solveCosts(
       return { ...options, kind: 'solve', layer: 0, matrices: names, sum, tokens: rows, label: 'probe', keep: true }
     }
     await engine.run(await solve())
-    const job = await solve()
     let results: SolveResult[] = []
     times.push(
-      await measured(async () => {
-        results = (await engine.run(job)).result as SolveResult[]
+      await typical(async () => {
+        const job = await solve()
+        return measured(async () => {
+          results = (await engine.run(job)).result as SolveResult[]
+        })
       }),
     )
     for (const result of results) packed[result.matrix] = result.packed!
@@ -176,14 +185,23 @@ async function costOf(rows: number, run: (rows: Uint32Array) => Promise<number>)
   const quarter = rowsUpTo(rows >> 2)
   const whole = rowsUpTo(rows)
   await run(quarter)
-  return line(rows, await least(() => run(quarter)), await least(() => run(whole)))
+  return line(rows, await typical(() => run(quarter)), await typical(() => run(whole)))
 }
 
-/** The least of some measurements: compiling, collecting garbage and crowded caches only ever add to a cost. */
-async function least(run: () => Promise<number>): Promise<number> {
-  let cost = Infinity
-  for (let i = 0; i < REPEATS; i++) cost = Math.min(cost, await run())
-  return cost
+/**
+ * The mean of some measurements without the upper quarter of them: compiling and a crowded machine only ever add to a cost,
+ * while the garbage of every call belongs to it.
+ */
+async function typical(run: () => Promise<number>): Promise<number> {
+  const costs: number[] = []
+  for (
+    let spent = 0;
+    costs.length < REPEATS || (spent < REPEATED_MS && costs.length < MAX_REPEATS);
+    spent += costs.at(-1)!
+  )
+    costs.push(await run())
+  const kept = costs.sort((a, b) => a - b).slice(0, Math.ceil(0.75 * costs.length))
+  return kept.reduce((sum, cost) => sum + cost, 0) / kept.length
 }
 
 /** The line through the costs of a quarter of the rows and of all of them; never below 0. */

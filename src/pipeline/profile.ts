@@ -65,13 +65,18 @@ export function writeProfile(path: string, profile: ExpertsProfile): void {
  * A profile for `model` from the entanglement.json at `path`. Throws FormatError when it is no report, IntegrityError when
  * it is of another model, UsageError when spread and sparsity do not fit.
  */
-export function profileFromReport(path: string, model: OpenedModel, options: Resolved, spread: number): ExpertsProfile {
+export async function profileFromReport(
+  path: string,
+  model: OpenedModel,
+  options: Resolved,
+  spread: number,
+): Promise<ExpertsProfile> {
   const report = checked(path, reportSchema, MAX_REPORT_BYTES)
   if (report.shape.layers !== model.config.layers || report.matrices.length === 0)
     throw new IntegrityError(
       `Cannot plan from ${path}: it is of ${report.shape.layers} layers, the model has ${model.config.layers}: give the report of this model`,
     )
-  assertSource(path, report.sourceSha256, model)
+  await assertSource(path, report.sourceSha256, model)
   assertMeasured(path, report)
   const { pattern, experts } = options
   if (pattern.kind === 'n:m' && spread > 0)
@@ -95,22 +100,26 @@ function assertMeasured(path: string, { shape, mixture, matrices }: z.output<typ
 }
 
 /** The profile that the options name, checked against the model; undefined without one. */
-export function profileOf(path: string | undefined, model: OpenedModel, options: Resolved): ExpertsProfile | undefined {
+export async function profileOf(
+  path: string | undefined,
+  model: OpenedModel,
+  options: Resolved,
+): Promise<ExpertsProfile | undefined> {
   if (path === undefined) return undefined
   const profile = readProfile(path)
-  assertFits(path, profile, model, options)
+  await assertFits(path, profile, model, options)
   return profile
 }
 
-function assertFits(
+async function assertFits(
   path: string,
   { layers, sourceSha256 }: ExpertsProfile,
   model: OpenedModel,
   options: Resolved,
-): void {
+): Promise<void> {
   if (layers.length !== model.config.layers)
     throw new UsageError(`Cannot use ${path}: it has ${layers.length} layers, the model has ${model.config.layers}`)
-  if (sourceSha256 !== undefined) assertSource(path, sourceSha256, model)
+  if (sourceSha256 !== undefined) await assertSource(path, sourceSha256, model)
   if (options.method !== 'sparse-expansion' && layers.some(({ experts }) => experts > 1))
     throw new UsageError(`Cannot use ${path} with --method ${options.method}: it has one expert by definition`)
   if (options.pattern.kind === 'n:m' && layers.some(({ sparsity }) => sparsity !== undefined))
@@ -121,8 +130,8 @@ function assertFits(
     )
 }
 
-function assertSource(path: string, sha: string, model: OpenedModel): void {
-  const found = sourceHash(model).sha256
+async function assertSource(path: string, sha: string, model: OpenedModel): Promise<void> {
+  const found = (await sourceHash(model)).sha256
   if (found !== sha)
     throw new IntegrityError(
       `Cannot use ${path}: it was made for the model ${sha}, this is ${found}: make one for this model (plan --from-report)`,

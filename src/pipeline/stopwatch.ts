@@ -26,3 +26,8 @@ export function processorMs(): number {
   const { user, system } = process.cpuUsage()
   return (user + system) / 1000
 }
+
+/** Largest resident memory of this process with its threads so far, bytes. */
+export function peakRss(): number {
+  return process.resourceUsage().maxRSS * 1024
+}

@@ -238,6 +238,8 @@ export type EvaluateOptions = GriffinOverrides & {
   /** @default 256 */
   readonly sequenceLength?: number
   readonly threads?: number
+  /** Resident memory of the process with its workers to keep to, bytes; not with griffin and hire. @default what is fastest */
+  readonly maxMemoryBytes?: number
   /** What computes the artifact. @default 'spexpand' where the native operators are built, else 'cpu'; `runtime` says which */
   readonly provider?: Provider
   readonly onProgress?: (progress: Progress) => void
@@ -268,5 +270,7 @@ export type EvaluateResult = Quality & {
   readonly runtime: string
   /** Why KL is missing, when it is. */
   readonly note?: string
+  /** Largest resident memory of the process so far, with its workers, bytes. */
+  readonly peakBytes: number
   readonly wallMs: number
 }

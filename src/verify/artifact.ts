@@ -57,19 +57,19 @@ export function openArtifact(folder: string): Artifact {
  * Compares the SHA-256 of every file with the manifest. Throws IntegrityError naming the first file that differs, and of
  * a weight file the tensors. `onProgress` hears bytes done and in all.
  */
-export function checkIntegrity(
+export async function checkIntegrity(
   { folder, manifest }: Artifact,
   onProgress?: (doneBytes: number, totalBytes: number) => void,
-): void {
+): Promise<void> {
   const total = manifest.files.reduce((sum, { bytes }) => sum + bytes, 0)
   let done = 0
   for (const entry of manifest.files) {
     const { name, bytes, sha256 } = entry
-    const found = fileSha256(join(folder, name))
+    const found = await fileSha256(join(folder, name))
     if (found !== sha256)
       throw new IntegrityError(
         `Artifact ${folder} is damaged: SHA-256 of ${name} is ${found}, ${MANIFEST} says ${sha256} ` +
-          `(${describeDamage(join(folder, name), entry)}): copy it again`,
+          `(${await describeDamage(join(folder, name), entry)}): copy it again`,
       )
     done += bytes
     onProgress?.(done, total)

@@ -13,13 +13,13 @@ const NAMED = 3
  * What of a damaged file differs from the manifest, in words: tensors by their names, its header, or why that cannot be
  * told. `entry` has the checksum of the whole file, and of weight files those of their parts.
  */
-export function describeDamage(path: string, { headerSha256, tensors: wanted }: FileEntry): string {
+export async function describeDamage(path: string, { headerSha256, tensors: wanted }: FileEntry): Promise<string> {
   if (!path.endsWith('.safetensors')) return 'it is no weight file, so no tensor of it can be named'
   if (!wanted || headerSha256 === undefined)
     return 'which tensor it is cannot be told: the artifact was written by a version without checksums of tensors'
   const placed = openPlaced(path)
   if ('because' in placed) return `its header is damaged: ${placed.because}`
-  const { whole, parts } = fileSha256Parts(
+  const { whole, parts } = await fileSha256Parts(
     path,
     placed.tensors.map(({ offset }) => offset),
   )

@@ -34,6 +34,8 @@ export type GraphEvaluation = {
   readonly provider?: Provider
   /** Bytes of one intermediate (tokens, ff) of a run; every run decodes the experts anew. @default 50e6 */
   readonly activationBytes?: number
+  /** Bytes of one array of logits. @default 64e6 */
+  readonly logitsBytes?: number
   /** Hears the windows done and in all. */
   readonly onProgress?: (done: number, total: number) => void
   readonly signal?: AbortSignal
@@ -63,6 +65,7 @@ export async function evaluateGraph(options: GraphEvaluation): Promise<GraphQual
       folder,
       threads,
       withDense: dense !== undefined,
+      ...(options.logitsBytes === undefined ? {} : { logitsBytes: options.logitsBytes }),
       ...(options.denseHead ? { denseHead: splitBeforeHead(options.denseHead, `the graph of ${folder}`).head } : {}),
     })
     return await measure(options, source, scorer, windowsPerRun(graph, head.vocab, options))

@@ -25,9 +25,6 @@ export type Scorer = {
   release(): Promise<void>
 }
 
-/** Bytes of logits that exist at a time; a few arrays of this size are alive in the graph. */
-const LOGITS_BYTES = 64e6
-
 /**
  * The head as a graph that gives scores instead of logits: nothing as wide as the vocabulary leaves onnxruntime. Both
  * models share the head, so their rows go through it stacked; unless the dense model's is given, in the same folder.
@@ -44,12 +41,14 @@ export async function createScorer(
     readonly threads: number
     readonly withDense: boolean
     readonly denseHead?: Head
+    /** Bytes of logits that exist at a time; a few arrays of this size are alive in the graph. @default 64e6 */
+    readonly logitsBytes?: number
   },
 ): Promise<Scorer> {
-  const { folder, threads, withDense, denseHead } = options
+  const { folder, threads, withDense, denseHead, logitsBytes = 64e6 } = options
   const graph = scoreModel(original, head, withDense, denseHead)
   const session = await createSession(encodeModel(graph), { threads, folder })
-  const rowsPerRun = Math.max(1, Math.floor(LOGITS_BYTES / (4 * head.vocab * (withDense ? 2 : 1))))
+  const rowsPerRun = Math.max(1, Math.floor(logitsBytes / (4 * head.vocab * (withDense ? 2 : 1))))
   return {
     score: (hidden, targets, denseHidden) => scoreInPieces(session, rowsPerRun, hidden, targets, denseHidden),
     release: () => session.release(),

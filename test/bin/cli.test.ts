@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Library } from '../../bin/context.ts'
 import { defaultOut } from '../../bin/commands/compress.ts'
-import { FormatError, InterruptedError } from '../../src/errors.ts'
+import { FormatError, InterruptedError, MemoryLimitError } from '../../src/errors.ts'
 import { runCli } from './context.ts'
 import { sampleExperiments } from '../report/sample-experiments.ts'
 import { sampleReport } from '../report/sample.ts'
@@ -91,6 +91,7 @@ describe('spexpand compress', () => {
       dense: 'models/small',
       text: { paths: ['e.jsonl'] },
       threads: 2,
+      maxMemoryBytes: 6 * 2 ** 30,
       sequenceLength: 512,
     })
   })
@@ -120,6 +121,17 @@ describe('spexpand compress', () => {
     const bare = JSON.parse((await runCli('compress --json --no-eval', library)).stdout) as Record<string, unknown>
     expect(bare['evaluation']).toBeNull()
     expect(bare['evaluationSkipped']).toBe('--no-eval was given')
+  })
+
+  it('says that the measurement is left out where the limit of memory is too small for it', async () => {
+    const { library } = recorder()
+    const limited = { ...library, evaluate: () => Promise.reject(new MemoryLimitError('Cannot evaluate within 600M')) }
+    const { code, stdout } = await runCli('compress m --max-memory 600M', limited)
+    expect(code).toBe(0)
+    expect(stdout).toContain(
+      'Quality: not measured, because the limit is too small for it: Cannot evaluate within 600M. ' +
+        'Without it: spexpand eval demo-spexpand --dense m',
+    )
   })
 
   it('says that the artifact is complete when only its measurement fails', async () => {

@@ -49,11 +49,11 @@ describe('spexpand export --to mixtral, --to gguf', () => {
     const calls: (GgufOptions | MixtralOptions)[] = []
     const written = { out: 'g', bytes: 9, experts: 2, sparsity: 0.7, weights: 'F16' }
     const library = {
-      exportMixtral: (options: MixtralOptions) => {
+      exportMixtral: async (options: MixtralOptions) => {
         calls.push(options)
         return { ...written, files: ['config.json'], computeType: 'float32' }
       },
-      exportGguf: (options: GgufOptions) => {
+      exportGguf: async (options: GgufOptions) => {
         calls.push(options)
         return { ...written, notes: ['normalizer NFC is left out'] }
       },

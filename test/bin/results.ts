@@ -48,6 +48,7 @@ export const evaluateResult: EvaluateResult = {
     kjv: { targets: 8000, perplexity: 12.1, standardError: 0.2, nll: 2.49 },
     moby: { targets: 8320, perplexity: 14_905.4, standardError: 20, nll: 9.61 },
   },
+  peakBytes: 3e8,
   runtime: 'onnxruntime cpu, portable functions (stream)',
   wallMs: 7300,
 }

@@ -15,8 +15,10 @@ const folder = mkdtempSync(join(tmpdir(), 'spexpand-e2e-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 const at = (name: string): string => join(folder, name)
 
-function hashes(artifact: string): Record<string, string> {
-  return Object.fromEntries(readdirSync(artifact).map((name) => [name, fileSha256(join(artifact, name))]))
+async function hashes(artifact: string): Promise<Record<string, string>> {
+  const all: Record<string, string> = {}
+  for (const name of readdirSync(artifact)) all[name] = await fileSha256(join(artifact, name))
+  return all
 }
 
 /** compress() that is aborted as soon as block `last` is on disk. */
@@ -50,7 +52,7 @@ describe('compress()', () => {
 
   it('gives the same bytes with one thread', async () => {
     await compress({ ...SMALL, out: at('one-thread'), threads: 1 })
-    expect(hashes(at('one-thread'))).toEqual(hashes(at('mixture')))
+    expect(await hashes(at('one-thread'))).toEqual(await hashes(at('mixture')))
   }, 300_000)
 
   it('gives the same bytes when rows are spooled to disk', async () => {
@@ -58,7 +60,7 @@ describe('compress()', () => {
     const megabytes = /--max-memory (\d+)M is the smallest that works/.exec((refusal as Error).message)![1]!
     const { memory } = await compress({ ...SMALL, out: at('spooled'), maxMemoryBytes: Number(megabytes) * 2 ** 20 })
     expect(memory).toMatchObject({ workers: 1, expertsAtOnce: 1, spooled: true })
-    expect(hashes(at('spooled'))).toEqual(hashes(at('mixture')))
+    expect(await hashes(at('spooled'))).toEqual(await hashes(at('mixture')))
   }, 300_000)
 
   it('continues after an interruption and gives the same bytes', async () => {
@@ -67,7 +69,7 @@ describe('compress()', () => {
     expect(existsSync(join(options.out, 'spexpand.json'))).toBe(false)
     const result = await compress(options)
     expect(result.resumedBlocks).toBe(3)
-    expect(hashes(options.out)).toEqual(hashes(at('mixture')))
+    expect(await hashes(options.out)).toEqual(await hashes(at('mixture')))
   }, 300_000)
 
   it('refuses to continue with other options, and to write over an artifact', async () => {
@@ -124,7 +126,7 @@ describe('compress()', () => {
       await interrupted({ ...options, out: at(form.values) }, 1)
       const result = await compress({ ...options, out: at(form.values) })
       expect(result.resumedBlocks).toBeGreaterThan(1)
-      expect(hashes(at(form.values))).toEqual(hashes(at(`${form.values}-one-thread`)))
+      expect(await hashes(at(form.values))).toEqual(await hashes(at(`${form.values}-one-thread`)))
       const weights = openWeights(at(form.values))
       const stored = [...weights.tensors.values()].filter(({ name }) => name.includes('.experts.'))
       weights.close()

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
-import type { CompressResult } from '../../src/index.ts'
+import type { CompressResult, EvaluateResult } from '../../src/index.ts'
 
 const BIN = fileURLToPath(new URL('../../dist/bin/spexpand.js', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'spexpand-limits-'))
@@ -14,13 +14,14 @@ afterAll(() => rmSync(folder, { recursive: true }))
 const text = join(folder, 'text.txt')
 writeFileSync(text, readFileSync(new URL('../../docs/numerics.md', import.meta.url), 'utf8').repeat(2))
 const SMALL = ['compress', '--text', text, '--tokens', '2048', '--experts', '2', '--no-eval', '--quiet', '--json']
+const EVAL = ['eval', join(folder, 'kept'), '--windows', '64', '--quiet', '--json']
 
 type Ended = { readonly code: number | null; readonly stdout: string; readonly stderr: string }
 
 /** Runs the built command; `until` is asked now and then and says when to send SIGTERM. */
-function run(args: readonly string[], until?: () => boolean): Promise<Ended> {
+function run(args: readonly string[], until?: () => boolean, command = SMALL): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [BIN, ...SMALL, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [BIN, ...command, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
     const said = { stdout: '', stderr: '' }
     for (const stream of ['stdout', 'stderr'] as const)
       child[stream].on('data', (piece: Buffer) => (said[stream] += piece.toString()))
@@ -41,7 +42,7 @@ function eventsOf(log: string): Record<string, unknown>[] {
   return lines.map((line) => JSON.parse(line) as Record<string, unknown>)
 }
 
-describe('compress --max-memory', () => {
+describe('compress and eval --max-memory', () => {
   it('refuses what cannot be kept to, and keeps to the smallest that works', async () => {
     const refused = await run(['--max-memory', '16M', '--out', join(folder, 'refused')])
     expect(refused).toMatchObject({ code: 5, stderr: expect.stringMatching(/--max-memory \d+M is the smallest/) })
@@ -52,6 +53,14 @@ describe('compress --max-memory', () => {
     const { peakBytes, memory } = JSON.parse(kept.stdout) as CompressResult
     expect(memory).toMatchObject({ workers: 1, spooled: true })
     expect(peakBytes).toBeLessThan(1.1 * Number(megabytes) * 2 ** 20)
+    const unlimited = JSON.parse((await run([], undefined, EVAL)).stdout) as EvaluateResult
+    const tooSmall = await run(['--max-memory', '16M'], undefined, EVAL)
+    expect(tooSmall).toMatchObject({ code: 5, stderr: expect.stringMatching(/--max-memory \d+M is the smallest/) })
+    const least = /--max-memory (\d+)M is/.exec(tooSmall.stderr)![1]!
+    const limited = JSON.parse((await run(['--max-memory', `${least}M`], undefined, EVAL)).stdout) as EvaluateResult
+    expect(limited.peakBytes).toBeLessThan(1.1 * Number(least) * 2 ** 20)
+    expect(limited.peakBytes).toBeLessThan(unlimited.peakBytes)
+    expect(limited.perplexity).toBeCloseTo(unlimited.perplexity, 3)
   }, 600_000)
 })
 

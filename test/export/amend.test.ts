@@ -14,8 +14,8 @@ import { randomArtifact } from '../fixtures/randomArtifact.ts'
 const made: string[] = []
 afterAll(() => made.forEach((folder) => rmSync(folder, { recursive: true, force: true })))
 
-function artifactOf(shardBytes?: number): RandomArtifact {
-  const artifact = randomArtifact({
+async function artifactOf(shardBytes?: number): Promise<RandomArtifact> {
+  const artifact = await randomArtifact({
     model: 'llama-f16',
     experts: 2,
     sparsity: 0.5,
@@ -51,14 +51,14 @@ describe('amendArtifact()', () => {
   it.each([undefined, 20_000])(
     'adds everywhere and leaves the function as it is (shards of %s)',
     async (shardBytes) => {
-      const artifact = artifactOf(shardBytes)
+      const artifact = await artifactOf(shardBytes)
       const { folder } = artifact
       const before = await logits(artifact)
       writeFileSync(join(folder, 'notes.txt'), 'mine')
       mkdirSync(join(folder, 'report'))
       writeFileSync(join(folder, 'report', 'page.html'), 'page')
       const inode = statSync(join(folder, 'config.json')).ino
-      amendArtifact(folder, {
+      await amendArtifact(folder, {
         sections: { griffin: { version: 1 } },
         model: { 'spexpand.griffin': LONG },
         nodes: ({ opType }) => (opType === 'SparseExpertMatMul' ? { 'spexpand.griffin': '{}' } : {}),
@@ -68,7 +68,7 @@ describe('amendArtifact()', () => {
       })
       expect(await logits(artifact)).toEqual(before)
       const opened = openArtifact(folder)
-      checkIntegrity(opened)
+      await checkIntegrity(opened)
       expect(JSON.parse(readFileSync(join(folder, 'spexpand.json'), 'utf8'))).toMatchObject({ griffin: { version: 1 } })
       expect(opened.manifest.files.map(({ name }) => name)).toContain('griffin.html')
       const graph = readGraph(folder)
@@ -91,28 +91,28 @@ describe('amendArtifact()', () => {
     },
   )
 
-  it('replaces what an earlier amendment added: twice the same gives the same bytes', () => {
-    const { folder } = artifactOf()
+  it('replaces what an earlier amendment added: twice the same gives the same bytes', async () => {
+    const { folder } = await artifactOf()
     const amendment = {
       sections: { griffin: { version: 1 } },
       weights: { 'spexpand.griffin': LONG },
       tensors: [tensor],
     }
-    amendArtifact(folder, {
+    await amendArtifact(folder, {
       ...amendment,
       sections: { griffin: { version: 0 } },
       weights: { 'spexpand.griffin': 'other' },
     })
-    amendArtifact(folder, amendment)
+    await amendArtifact(folder, amendment)
     const once = contents(folder)
-    amendArtifact(folder, amendment)
+    await amendArtifact(folder, amendment)
     expect(contents(folder)).toEqual(once)
   })
 
-  it('gives the graph the places of new tensors', () => {
-    const { folder } = artifactOf()
+  it('gives the graph the places of new tensors', async () => {
+    const { folder } = await artifactOf()
     let offset = 0
-    amendArtifact(folder, {
+    await amendArtifact(folder, {
       sections: {},
       tensors: [tensor],
       graph: (model, place) => {
@@ -124,32 +124,32 @@ describe('amendArtifact()', () => {
     expect(readGraph(folder).docString).toBe(String(offset))
   })
 
-  it('leaves a damaged artifact as it is, and nothing beside it', () => {
-    const { folder } = artifactOf()
+  it('leaves a damaged artifact as it is, and nothing beside it', async () => {
+    const { folder } = await artifactOf()
     const bytes = readFileSync(join(folder, 'model.safetensors'))
     bytes[bytes.length - 1]! ^= 1
     writeFileSync(join(folder, 'model.safetensors'), bytes)
     const before = contents(folder)
-    expect(() => amendArtifact(folder, { sections: {}, weights: { a: 'b' } })).toThrow(IntegrityError)
+    await expect(amendArtifact(folder, { sections: {}, weights: { a: 'b' } })).rejects.toThrow(IntegrityError)
     expect(contents(folder)).toEqual(before)
     expect(readdirSync(join(folder, '..')).sort()).toEqual(['artifact', 'blocks'])
   })
 
-  it('leaves the old artifact when something fails on the way', () => {
-    const { folder } = artifactOf()
+  it('leaves the old artifact when something fails on the way', async () => {
+    const { folder } = await artifactOf()
     const before = contents(folder)
     const failing = { ...tensor, read: () => new Uint8Array(3) }
-    expect(() => amendArtifact(folder, { sections: {}, tensors: [failing] })).toThrow('got 3 of 8 bytes')
+    await expect(amendArtifact(folder, { sections: {}, tensors: [failing] })).rejects.toThrow('got 3 of 8 bytes')
     expect(contents(folder)).toEqual(before)
     expect(readdirSync(join(folder, '..')).sort()).toEqual(['artifact', 'blocks'])
   })
 
-  it('refuses the current folder', () => {
-    const { folder } = artifactOf()
+  it('refuses the current folder', async () => {
+    const { folder } = await artifactOf()
     const here = process.cwd()
     process.chdir(folder)
     try {
-      expect(() => amendArtifact(folder, { sections: {} })).toThrow(UsageError)
+      await expect(amendArtifact(folder, { sections: {} })).rejects.toThrow(UsageError)
     } finally {
       process.chdir(here)
     }
@@ -157,24 +157,24 @@ describe('amendArtifact()', () => {
 })
 
 describe('settleFolder() by openArtifact()', () => {
-  it('takes the new artifact when the run died between the renames', () => {
-    const { folder } = artifactOf()
-    const amended = artifactOf()
-    amendArtifact(amended.folder, { sections: { griffin: { version: 2 } } })
+  it('takes the new artifact when the run died between the renames', async () => {
+    const { folder } = await artifactOf()
+    const amended = await artifactOf()
+    await amendArtifact(amended.folder, { sections: { griffin: { version: 2 } } })
     renameSync(folder, `${folder}.spexpand-old`)
     renameSync(amended.folder, `${folder}.spexpand-new`)
-    checkIntegrity(openArtifact(folder))
+    await checkIntegrity(openArtifact(folder))
     expect(JSON.parse(readFileSync(join(folder, 'spexpand.json'), 'utf8'))).toMatchObject({ griffin: { version: 2 } })
   })
 
-  it('keeps the old artifact when the run died before them; the next amendment clears up', () => {
-    const { folder } = artifactOf()
+  it('keeps the old artifact when the run died before them; the next amendment clears up', async () => {
+    const { folder } = await artifactOf()
     mkdirSync(`${folder}.spexpand-part`)
     mkdirSync(`${folder}.spexpand-new`)
     const before = contents(folder)
     openArtifact(folder)
     expect(contents(folder)).toEqual(before)
-    amendArtifact(folder, { sections: { griffin: { version: 2 } } })
+    await amendArtifact(folder, { sections: { griffin: { version: 2 } } })
     expect(existsSync(`${folder}.spexpand-part`) || existsSync(`${folder}.spexpand-new`)).toBe(false)
   })
 })

@@ -22,8 +22,8 @@ import { twinFeedForward } from '../fixtures/twin.ts'
 const made: string[] = []
 afterAll(() => made.forEach((folder) => rmSync(folder, { recursive: true, force: true })))
 
-function artifactOf(options: RandomArtifactOptions): RandomArtifact {
-  const artifact = randomArtifact(options)
+async function artifactOf(options: RandomArtifactOptions): Promise<RandomArtifact> {
+  const artifact = await randomArtifact(options)
   made.push(join(artifact.folder, '..'))
   return artifact
 }
@@ -58,7 +58,7 @@ function keysAt(...places: string[]): string[] {
 describe('writeArtifact()', () => {
   it.each(['stream', 'fold'] as const)('without zeros gives the golden logits (%s body)', async (stockBody) => {
     // The weights of this model are f16, which the artifact stores exactly; which expert runs makes no difference.
-    const { folder, model } = artifactOf({ model: 'llama-f16', experts: 3, sparsity: 0, stockBody })
+    const { folder, model } = await artifactOf({ model: 'llama-f16', experts: 3, sparsity: 0, stockBody })
     const { ids, logits } = goldenIds('llama-f16')
     expect(maxDifference(await logitsOf(folder, model, ids), logits)).toBeLessThan(2e-4)
   })
@@ -74,7 +74,7 @@ describe('writeArtifact()', () => {
     { experts: 3, split: false, stockBody: 'fold', values: { type: 'int4', groupSize: 128 } },
     { experts: 5, split: false, stockBody: 'stream', values: { type: 'int8', groupSize: 0 } },
   ] as const)('routes and multiplies as a float64 twin does: %j', async (form) => {
-    const artifact = artifactOf({ model: 'llama3-rope', sparsity: 0.6, ...form })
+    const artifact = await artifactOf({ model: 'llama3-rope', sparsity: 0.6, ...form })
     const { config } = artifact.model
     const product = 'values' in form && 'groupSize' in form.values ? 'SparseExpertMatMulInteger' : 'SparseExpertMatMul'
     const graph = graphOf(artifact.folder)
@@ -96,8 +96,8 @@ describe('writeArtifact()', () => {
   })
 
   it('gives the same logits from shards as from one file', async () => {
-    const whole = artifactOf({ model: 'llama', experts: 3, sparsity: 0.5 })
-    const sharded = artifactOf({ model: 'llama', experts: 3, sparsity: 0.5, shardBytes: 60_000 })
+    const whole = await artifactOf({ model: 'llama', experts: 3, sparsity: 0.5 })
+    const sharded = await artifactOf({ model: 'llama', experts: 3, sparsity: 0.5, shardBytes: 60_000 })
     const weights = openWeights(sharded.folder)
     expect(new Set([...weights.tensors.values()].map(({ file }) => file)).size).toBeGreaterThan(2)
     expect([...weights.tensors.keys()].sort()).toEqual([...openWeights(whole.folder).tensors.keys()].sort())
@@ -105,13 +105,14 @@ describe('writeArtifact()', () => {
     expect(await logitsOf(sharded.folder, sharded.model, ids)).toEqual(await logitsOf(whole.folder, whole.model, ids))
   })
 
-  it('writes equal bytes for equal inputs', () => {
-    const folders = [1, 2].map(() => artifactOf({ model: 'llama', experts: 2, sparsity: 0.5, split: true }).folder)
-    const [a, b] = folders.map((folder) =>
-      readdirSync(folder)
-        .sort()
-        .map((name) => [name, fileSha256(join(folder, name))]),
-    )
+  it('writes equal bytes for equal inputs', async () => {
+    const hashes: string[][][] = []
+    for (let i = 0; i < 2; i++) {
+      const { folder } = await artifactOf({ model: 'llama', experts: 2, sparsity: 0.5, split: true })
+      const names = readdirSync(folder).sort()
+      hashes.push(await Promise.all(names.map(async (name) => [name, await fileSha256(join(folder, name))])))
+    }
+    const [a, b] = hashes
     expect(a).toEqual(b)
     expect(a!.map(([name]) => name)).toEqual([
       'config.json',
@@ -128,30 +129,33 @@ describe('writeArtifact()', () => {
       { type: 'int4', groupSize: 64 },
       { values: 'int4', groupSize: 64 },
     ],
-  ] as const)('lists every other file in the manifest, which satisfies its JSON schema: %j', (values, mixture) => {
-    const { folder } = artifactOf({ model: 'llama', experts: 2, sparsity: 0.5, values })
-    const schemaUrl = new URL('../../export/schema/spexpand.schema.json', import.meta.url)
-    const validate = new Ajv2020({ strict: true }).compile(JSON.parse(readFileSync(schemaUrl, 'utf8')) as object)
-    const manifest = JSON.parse(readFileSync(join(folder, 'spexpand.json'), 'utf8')) as Record<string, unknown>
-    expect(validate(manifest), JSON.stringify(validate.errors)).toBe(true)
-    expect(validate({ ...manifest, formatVersion: 2 })).toBe(false)
-    expect(validate({ ...manifest, files: [{ name: '../x', bytes: 1, sha256: 'a'.repeat(64) }] })).toBe(false)
-    expect(manifest['mixture']).toMatchObject(mixture)
-    const files = manifest['files'] as { name: string; bytes: number; sha256: string }[]
-    expect(files.map(({ name }) => name)).toEqual(
-      readdirSync(folder)
-        .filter((name) => name !== 'spexpand.json')
-        .sort(),
-    )
-    for (const { name, bytes, sha256 } of files) {
-      expect(readFileSync(join(folder, name)).byteLength).toBe(bytes)
-      expect(fileSha256(join(folder, name))).toBe(sha256)
-    }
-    expect(readFileSync(join(folder, 'spexpand.json'), 'utf8')).not.toMatch(/\/tmp|\/root|golden/)
-  })
+  ] as const)(
+    'lists every other file in the manifest, which satisfies its JSON schema: %j',
+    async (values, mixture) => {
+      const { folder } = await artifactOf({ model: 'llama', experts: 2, sparsity: 0.5, values })
+      const schemaUrl = new URL('../../export/schema/spexpand.schema.json', import.meta.url)
+      const validate = new Ajv2020({ strict: true }).compile(JSON.parse(readFileSync(schemaUrl, 'utf8')) as object)
+      const manifest = JSON.parse(readFileSync(join(folder, 'spexpand.json'), 'utf8')) as Record<string, unknown>
+      expect(validate(manifest), JSON.stringify(validate.errors)).toBe(true)
+      expect(validate({ ...manifest, formatVersion: 2 })).toBe(false)
+      expect(validate({ ...manifest, files: [{ name: '../x', bytes: 1, sha256: 'a'.repeat(64) }] })).toBe(false)
+      expect(manifest['mixture']).toMatchObject(mixture)
+      const files = manifest['files'] as { name: string; bytes: number; sha256: string }[]
+      expect(files.map(({ name }) => name)).toEqual(
+        readdirSync(folder)
+          .filter((name) => name !== 'spexpand.json')
+          .sort(),
+      )
+      for (const { name, bytes, sha256 } of files) {
+        expect(readFileSync(join(folder, name)).byteLength).toBe(bytes)
+        expect(await fileSha256(join(folder, name))).toBe(sha256)
+      }
+      expect(readFileSync(join(folder, 'spexpand.json'), 'utf8')).not.toMatch(/\/tmp|\/root|golden/)
+    },
+  )
 
-  it('writes only metadata keys that the documentation has, and all of them', () => {
-    const { folder } = artifactOf({ model: 'llama', experts: 2, sparsity: 0.5, split: true })
+  it('writes only metadata keys that the documentation has, and all of them', async () => {
+    const { folder } = await artifactOf({ model: 'llama', experts: 2, sparsity: 0.5, split: true })
     const model = graphOf(folder)
     const weights = openSafetensors(join(folder, 'model.safetensors'))
     const onNodes = (op: string): string[][] =>
@@ -165,15 +169,16 @@ describe('writeArtifact()', () => {
     weights.close()
   })
 
-  it('counts zeros alike for every value type, and writes each as its own tensors', () => {
+  it('counts zeros alike for every value type, and writes each as its own tensors', async () => {
     const forms = [
       [{ type: 'f16' }, ['F16']],
       [{ type: 'bf16' }, ['BF16']],
       [{ type: 'int8', groupSize: 32 }, ['I8', 'F16']],
       [{ type: 'int4', groupSize: 32 }, ['U8', 'F16']],
     ] as const
-    const sparsities = forms.map(([values, dtypes]) => {
-      const { folder, manifest } = artifactOf({ model: 'llama', experts: 3, sparsity: 0.5, values })
+    const sparsities: number[] = []
+    for (const [values, dtypes] of forms) {
+      const { folder, manifest } = await artifactOf({ model: 'llama', experts: 3, sparsity: 0.5, values })
       const weights = openWeights(folder)
       const of = (part: string): string | undefined =>
         weights.tensors.get(`model.layers.1.mlp.up_proj.experts.${part}`)?.dtype
@@ -181,24 +186,25 @@ describe('writeArtifact()', () => {
       expect(weights.metadata.get('spexpand.values')).toBe(values.type)
       expect(weights.metadata.get('spexpand.group_size')).toBe('groupSize' in values ? '32' : '0')
       weights.close()
-      return manifest.mixture.sparsity
-    })
+      sparsities.push(manifest.mixture.sparsity)
+    }
     expect(new Set(sparsities).size).toBe(1)
     expect(sparsities[0]).toBeGreaterThan(0.4)
   })
 
-  it('refuses block files of another value type', () => {
-    const { folder, model, manifest } = artifactOf({ model: 'llama', experts: 2, sparsity: 0.5 })
+  it('refuses block files of another value type', async () => {
+    const { folder, model, manifest } = await artifactOf({ model: 'llama', experts: 2, sparsity: 0.5 })
     const out = join(folder, '..', 'other')
     const options = { model, out, stockBody: 'stream', toolVersion: '0', ...manifest } as const
     const blockFiles = [0, 1].map((layer) => join(folder, '..', 'blocks', `${layer}.safetensors`))
-    const write = (): unknown => writeArtifact({ ...options, blockFiles, values: { type: 'int8', groupSize: 0 } })
-    expect(write).toThrow(IntegrityError)
-    expect(write).toThrow(/experts.values" is F16 .* expected I8/)
+    const write = (): Promise<unknown> =>
+      writeArtifact({ ...options, blockFiles, values: { type: 'int8', groupSize: 0 } })
+    await expect(write()).rejects.toThrow(IntegrityError)
+    await expect(write()).rejects.toThrow(/experts.values" is F16 .* expected I8/)
   })
 
-  it('keeps everything but the FF matrices bit for bit', () => {
-    const { folder, model } = artifactOf({ model: 'llama-bf16', experts: 2, sparsity: 0.5 })
+  it('keeps everything but the FF matrices bit for bit', async () => {
+    const { folder, model } = await artifactOf({ model: 'llama-bf16', experts: 2, sparsity: 0.5 })
     const weights = openWeights(folder)
     for (const name of model.weights.tensors.keys())
       if (/mlp\.(gate|up|down)_proj\.weight$/.test(name)) expect(weights.tensors.has(name)).toBe(false)
@@ -206,16 +212,16 @@ describe('writeArtifact()', () => {
     weights.close()
   })
 
-  it('leaves no manifest behind when a block file does not fit', () => {
-    const { folder, model, manifest } = artifactOf({ model: 'llama', experts: 2, sparsity: 0.5 })
+  it('leaves no manifest behind when a block file does not fit', async () => {
+    const { folder, model, manifest } = await artifactOf({ model: 'llama', experts: 2, sparsity: 0.5 })
     const parent = mkdtempSync(join(tmpdir(), 'spexpand-test-'))
     made.push(parent)
     mkdirSync(join(parent, 'out'))
     writeFileSync(join(parent, 'out', 'spexpand.json'), '{}')
     const options = { model, out: join(parent, 'out'), stockBody: 'stream', toolVersion: '0', ...manifest } as const
     const blockFile = join(folder, '..', 'blocks', '0.safetensors')
-    expect(() => writeArtifact({ ...options, blockFiles: [blockFile, blockFile] })).toThrow(IntegrityError)
-    expect(() => writeArtifact({ ...options, blockFiles: [blockFile] })).toThrow(
+    await expect(writeArtifact({ ...options, blockFiles: [blockFile, blockFile] })).rejects.toThrow(IntegrityError)
+    await expect(writeArtifact({ ...options, blockFiles: [blockFile] })).rejects.toThrow(
       /got 1 finished blocks, the model has 2/,
     )
     expect(existsSync(join(parent, 'out', 'model.safetensors'))).toBe(false)

@@ -20,8 +20,8 @@ import { jsonSeed } from './target.ts'
 type Json = Record<string, unknown>
 
 /** Readers of what this project writes itself: artifacts, profiles, reports, unfinished runs; `tiny` is a sound model. */
-export function artifactTargets(scratch: string, tiny: string): Target[] {
-  const { folder, model } = randomArtifact({
+export async function artifactTargets(scratch: string, tiny: string): Promise<Target[]> {
+  const { folder, model } = await randomArtifact({
     model: tiny,
     experts: 2,
     sparsity: 0.5,
@@ -30,7 +30,7 @@ export function artifactTargets(scratch: string, tiny: string): Target[] {
   model.close()
   return [
     ...artifact(folder),
-    ...profiles(scratch, tiny),
+    ...(await profiles(scratch, tiny)),
     ...runState(scratch, tiny, path.join(folder, '../blocks/0.safetensors')),
     griffin(scratch, tiny),
     hubIndex(scratch, tiny),
@@ -115,10 +115,10 @@ function weightSeed(bytes: Buffer): Seed {
   }
 }
 
-function profiles(scratch: string, tiny: string): Target[] {
+async function profiles(scratch: string, tiny: string): Promise<Target[]> {
   const file = path.join(scratch, 'profile.json')
   const model = openModel(tiny)
-  const { sha256 } = sourceHash(model)
+  const { sha256 } = await sourceHash(model)
   const options = resolveOptions({})
   const wd = Array.from({ length: model.config.ff }, (_, i) => 0.1 + (i % 7) / 10)
   const ri = wd.map((value) => 1 + value / 4)
@@ -146,9 +146,9 @@ function profiles(scratch: string, tiny: string): Target[] {
       name: 'entanglement.json',
       seeds: [jsonSeed(report), jsonSeed({ ...report, mixture: undefined })],
       words: ['__proto__', '1e999', 'null', '"layer":4294967296'],
-      read(bytes) {
+      async read(bytes) {
         fs.writeFileSync(file, bytes)
-        const { layers } = profileFromReport(file, model, options, 0.1)
+        const { layers } = await profileFromReport(file, model, options, 0.1)
         for (const { experts, sparsity } of layers)
           if (!(experts >= 1 && experts <= 256) || (sparsity !== undefined && !(sparsity >= 0 && sparsity < 1)))
             throw new RangeError(`proposes ${experts} experts, sparsity ${sparsity}`)

@@ -22,7 +22,7 @@ const tiny = await tinyFolder(scratch)
 const targets: readonly Target[] = [
   ...fileTargets(scratch),
   ...modelTargets(scratch, tiny),
-  ...artifactTargets(scratch, tiny),
+  ...(await artifactTargets(scratch, tiny)),
 ]
 const outcomes: Outcome[] = []
 let stopWatching: () => void

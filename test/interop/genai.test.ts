@@ -65,8 +65,8 @@ async function ours(folder: string, cases: readonly Case[], provider: Provider):
 }
 
 let folders = 0
-function artifact(options: Omit<RandomArtifactOptions, 'parent'>): string {
-  return randomArtifact({ ...options, parent: join(parent, String(folders++)) }).folder
+async function artifact(options: Omit<RandomArtifactOptions, 'parent'>): Promise<string> {
+  return (await randomArtifact({ ...options, parent: join(parent, String(folders++)) })).folder
 }
 
 const FORMS: readonly (readonly ['portable' | 'native', Provider])[] = [
@@ -83,7 +83,7 @@ describe.skipIf(!hasGenai)('exportGenai() for onnxruntime-genai', () => {
   it.each(FORMS)(
     'the demo mixture, %s: same token ids from text, same greedy tokens, same text as generate',
     async (form, provider) => {
-      const folder = artifact({ model: demoModelFolder(), experts: 2, sparsity: 0.3, stockBody: 'fold' })
+      const folder = await artifact({ model: demoModelFolder(), experts: 2, sparsity: 0.3, stockBody: 'fold' })
       const out = join(parent, `demo-${form}`)
       expect(exportGenai({ artifact: folder, out, native: form === 'native' })).toMatchObject({ operators: form })
       const tokenizer = openTokenizer(folder)
@@ -101,7 +101,7 @@ describe.skipIf(!hasGenai)('exportGenai() for onnxruntime-genai', () => {
   it.each(['qwen3', 'olmo2', 'mistral-window', 'llama-dynamic'])(
     '%s: same greedy tokens, prompts in one piece and in several',
     async (model) => {
-      const folder = artifact({ model, experts: 3, sparsity: 0.5 })
+      const folder = await artifact({ model, experts: 3, sparsity: 0.5 })
       addLetters(folder, { characters: 1 })
       const out = join(parent, `of-${model}`)
       const { type } = exportGenai({ artifact: folder, out, native: false })

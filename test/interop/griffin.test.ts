@@ -31,7 +31,14 @@ it.skipIf(!PYTHON).each(['statistic-down', 'count'] as const)(
       })
       const model = demoModelFolder()
       const prompt = 'Call me Ishmael. Some years ago, never mind how long'
-      const result = await generate({ model, prompt, griffin: { file: file! }, maxNewTokens: 10, threads: 1 })
+      const result = await generate({
+        model,
+        prompt,
+        griffin: { file: file! },
+        maxNewTokens: 10,
+        threads: 1,
+        provider: 'cpu',
+      })
       const ids = [...openTokenizer(model).encodePrompt(prompt)].map(String)
       const printed = execFileSync(PYTHON!, [SCRIPT, model, '--griffin', file!, '--new', '10', '--ids', ...ids])
       expect(JSON.parse(printed.toString())).toEqual(result.ids)
@@ -45,12 +52,19 @@ it.skipIf(!PYTHON)(
   'docs/examples/griffin.py reads the metadata of an artifact and gives the tokens of generate()',
   { timeout: 240_000 },
   async () => {
-    const { folder } = randomArtifact({ model: demoModelFolder(), experts: 3, sparsity: 0.4 })
+    const { folder } = await randomArtifact({ model: demoModelFolder(), experts: 3, sparsity: 0.4 })
     try {
       const small = { windows: 2, sequenceLength: 16, threads: 1, provider: 'cpu' } as const
       await predict({ ...small, model: folder, density: 0.3, scores: 'statistic-down' })
       const prompt = 'Call me Ishmael. Some years ago'
-      const result = await generate({ model: folder, prompt, griffin: 'auto', maxNewTokens: 6, threads: 1 })
+      const result = await generate({
+        model: folder,
+        prompt,
+        griffin: 'auto',
+        maxNewTokens: 6,
+        threads: 1,
+        provider: 'cpu',
+      })
       expect(result.griffin).toMatchObject({ from: 'artifact', scores: 'statistic-down' })
       const ids = [...openTokenizer(folder).encodePrompt(prompt)].map(String)
       const printed = execFileSync(PYTHON!, [SCRIPT, folder, '--new', '6', '--ids', ...ids])

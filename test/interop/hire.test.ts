@@ -25,7 +25,7 @@ it.skipIf(!PYTHON)(
       const small = { tokens: 512, choosingTokens: 128, windows: 2, sequenceLength: 32, threads: 1 }
       await predictHireFiles({ ...small, kind: 'q', recall: 0.95, out })
       const prompt = 'Call me Ishmael. Some years ago, never mind how long'
-      const { ids } = await generate({ model: out, hire: true, prompt, maxNewTokens: 10, threads: 1 })
+      const { ids } = await generate({ model: out, hire: true, prompt, maxNewTokens: 10, threads: 1, provider: 'cpu' })
       const promptIds = [...openTokenizer(out).encodePrompt(prompt)].map(String)
       const printed = execFileSync(PYTHON!, [SCRIPT, out, '--new', String(ids.length), '--ids', ...promptIds])
       expect(JSON.parse(printed.toString())).toEqual({ ids, layers: 8, softmax: true })
@@ -39,12 +39,19 @@ it.skipIf(!PYTHON)(
   'docs/examples/hire.py runs the softmax of an artifact of experts in stock onnxruntime, tokens as of generate()',
   { timeout: 240_000 },
   async () => {
-    const { folder } = randomArtifact({ model: demoModelFolder(), experts: 3, sparsity: 0.4 })
+    const { folder } = await randomArtifact({ model: demoModelFolder(), experts: 3, sparsity: 0.4 })
     try {
       const small = { tokens: 256, choosingTokens: 128, windows: 2, sequenceLength: 32, threads: 1 }
       await predictHireFiles({ ...small, kind: 'q', model: folder, recall: 0.95 })
       const prompt = 'Call me Ishmael. Some years ago'
-      const { ids } = await generate({ model: folder, hire: true, prompt, maxNewTokens: 6, threads: 1 })
+      const { ids } = await generate({
+        model: folder,
+        hire: true,
+        prompt,
+        maxNewTokens: 6,
+        threads: 1,
+        provider: 'cpu',
+      })
       const promptIds = [...openTokenizer(folder).encodePrompt(prompt)].map(String)
       const printed = execFileSync(PYTHON!, [SCRIPT, folder, '--new', String(ids.length), '--ids', ...promptIds])
       expect(JSON.parse(printed.toString())).toEqual({ ids, layers: 0, softmax: true })

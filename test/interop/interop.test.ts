@@ -27,7 +27,7 @@ describe.skipIf(!PYTHON)('an artifact in Python', () => {
     { model: 'llama3-rope', experts: 2, sparsity: 0.7, stockBody: 'fold', values: { type: 'int4', groupSize: 128 } },
     { model: 'llama', experts: 2, sparsity: 0.7, stockBody: 'stream', values: { type: 'bf16' } },
   ] as const)('passes the full check, decodes, generates and gives our logits: %j', async (form) => {
-    const { folder, model } = randomArtifact(form)
+    const { folder, model } = await randomArtifact(form)
     folders.push(join(folder, '..'))
     const ids = BigInt64Array.from({ length: 2 * 12 }, (_, i) => BigInt((i * 37) % model.config.vocab))
     const session = await createSession(join(folder, 'model.onnx'), { threads: 1 })

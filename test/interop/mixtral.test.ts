@@ -32,7 +32,7 @@ const FORMS = [
 async function exported({ shardBytes, ...form }: (typeof FORMS)[number] & { shardBytes?: number }): Promise<string[]> {
   const parent = mkdtempSync(join(tmpdir(), 'spexpand-interop-mixtral-'))
   folders.push(parent)
-  const { folder, model } = randomArtifact({ sparsity: 0.6, bias: false, parent, ...form })
+  const { folder, model } = await randomArtifact({ sparsity: 0.6, bias: false, parent, ...form })
   const ids = BigInt64Array.from({ length: 2 * 14 }, (_, i) => BigInt((i * 37) % model.config.vocab))
   const session = await createSession(join(folder, 'model.onnx'), { threads: 1 })
   const { logits } = await runDecoder(session, model.config, { ids, batch: 2 })
@@ -47,7 +47,7 @@ async function exported({ shardBytes, ...form }: (typeof FORMS)[number] & { shar
     },
   })
   const out = join(parent, 'mixtral')
-  exportMixtral({ artifact: folder, out, ...(shardBytes === undefined ? {} : { shardBytes }) })
+  await exportMixtral({ artifact: folder, out, ...(shardBytes === undefined ? {} : { shardBytes }) })
   return [out, expected]
 }
 

@@ -18,14 +18,15 @@ afterAll(() => folders.forEach((folder) => rmSync(folder, { recursive: true, for
 
 it.skipIf(!isPossible)(
   'RegisterCustomOps() gives stock onnxruntime kernels that equal numpy and the functions of artifacts',
-  () => {
+  async () => {
     const forms = [
       { model: 'llama', experts: 4, sparsity: 0.7, split: true, values: { type: 'f16' } },
       { model: 'llama-bf16', experts: 1, sparsity: 0.5, values: { type: 'bf16' } },
       { model: 'mistral', experts: 2, sparsity: 0.7, values: { type: 'int8', groupSize: 0 } },
       { model: 'llama', experts: 3, sparsity: 0.7, values: { type: 'int4', groupSize: 32 }, stockBody: 'fold' },
     ] as const
-    const artifacts = forms.map((form) => randomArtifact(form).folder)
+    const artifacts: string[] = []
+    for (const form of forms) artifacts.push((await randomArtifact(form)).folder)
     folders.push(...artifacts.map((folder) => join(folder, '..')))
     const printed = execFileSync(PYTHON!, [SCRIPT, LIBRARY, ...artifacts], { encoding: 'utf8' })
     expect(printed).toMatch(/^OK onnxruntime .*: \d{3} runs, \d{2} refusals(, \d+ bodies( and logits to \S+)?){4}\n$/)

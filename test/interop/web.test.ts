@@ -45,7 +45,7 @@ describe('an artifact in onnxruntime-web (wasm)', () => {
       stockBody: 'stream',
     },
   ] as const)('gives the logits of onnxruntime-node: %j', async (form) => {
-    const { folder, model } = randomArtifact(form)
+    const { folder, model } = await randomArtifact(form)
     folders.push(join(folder, '..'))
     const ids = BigInt64Array.from({ length: 2 * 12 }, (_, i) => BigInt((i * 37) % model.config.vocab))
     const feeds = decoderFeeds(model.config, { ids, batch: 2 })

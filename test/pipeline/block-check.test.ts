@@ -15,9 +15,10 @@ const BASE = 'model.layers.0.mlp.up_proj'
 const RECORD = JSON.stringify({ stats: { layer: 0, tokensPerExpert: [3, 4], matrices: [] }, fallbacks: [] })
 let scratch: string
 let sound: Map<string, RawTensor>
-beforeAll(() => {
+beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'spexpand-block-'))
-  randomArtifact({ model: MODEL, experts: 2, sparsity: 0.5, parent: scratch }).model.close()
+  const { model } = await randomArtifact({ model: MODEL, experts: 2, sparsity: 0.5, parent: scratch })
+  model.close()
   sound = readSafetensors(join(scratch, 'blocks', '0.safetensors')).tensors
 })
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))

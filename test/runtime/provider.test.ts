@@ -91,7 +91,7 @@ describe.skipIf(!isBuilt)("InferenceSession.create() with the provider 'spexpand
     { model: 'llama', experts: 4, split: true },
     { model: 'llama3-rope', experts: 1, split: false },
   ])('computes the logits of the portable form, with and without a past: $model', async ({ model, experts, split }) => {
-    const artifact = randomArtifact({ model, experts, sparsity: 0.7, split })
+    const artifact = await randomArtifact({ model, experts, sparsity: 0.7, split })
     folders.push(join(artifact.folder, '..'))
     const ids = BigInt64Array.from({ length: 14 }, (_, i) => BigInt((i * 37) % artifact.model.config.vocab))
     const logits: Float32Array[][] = []

@@ -21,9 +21,10 @@ import { randomArtifact } from '../fixtures/randomArtifact.ts'
 
 let original: string
 let scratch: string
-beforeAll(() => {
+beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'spexpand-test-'))
-  original = randomArtifact({ model: 'llama', experts: 2, sparsity: 0.5, parent: join(scratch, 'made') }).folder
+  const parent = join(scratch, 'made')
+  original = (await randomArtifact({ model: 'llama', experts: 2, sparsity: 0.5, parent })).folder
 })
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
@@ -87,15 +88,15 @@ describe('openArtifact()', () => {
 })
 
 describe('checkIntegrity()', () => {
-  it('reads every byte and reports progress', () => {
+  it('reads every byte and reports progress', async () => {
     const artifact = openArtifact(original)
     const steps: number[] = []
-    checkIntegrity(artifact, (done, total) => steps.push(done / total))
+    await checkIntegrity(artifact, (done, total) => steps.push(done / total))
     expect(steps).toHaveLength(artifact.manifest.files.length)
     expect(steps.at(-1)).toBe(1)
   })
 
-  it('finds any flipped bit in any file, and names the file and of weights the tensor', () => {
+  it('finds any flipped bit in any file, and names the file and of weights the tensor', async () => {
     const folder = copy()
     const files = readdirSync(folder)
     const sound = new Map(files.map((name) => [name, readFileSync(join(folder, name))]))
@@ -110,7 +111,7 @@ describe('checkIntegrity()', () => {
       // Headers are small beside the tensors.
       inHead: fc.boolean(),
     })
-    const flipped = ({
+    const flipped = async ({
       file,
       place,
       bit,
@@ -120,13 +121,13 @@ describe('checkIntegrity()', () => {
       place: number
       bit: number
       inHead: boolean
-    }): void => {
+    }): Promise<void> => {
       const bytes = Buffer.from(sound.get(file)!)
       const at = place % (inHead ? Math.min(bytes.length, dataStart) : bytes.length)
       bytes[at]! ^= 1 << bit
       writeFileSync(join(folder, file), bytes)
       try {
-        const error = errorOf(() => checkIntegrity(openArtifact(folder)))
+        const error = await errorOf(() => checkIntegrity(openArtifact(folder)))
         expect(error).toBeInstanceOf(SpexpandError)
         expect(error!.message).toContain(file)
         if (file !== 'spexpand.json') expect(error).toBeInstanceOf(IntegrityError)
@@ -137,11 +138,11 @@ describe('checkIntegrity()', () => {
         writeFileSync(join(folder, file), sound.get(file)!)
       }
     }
-    fc.assert(fc.property(flips, flipped), { numRuns: 150, seed: 1 })
-    expect(errorOf(() => checkIntegrity(openArtifact(folder)))).toBeUndefined()
+    await fc.assert(fc.asyncProperty(flips, flipped), { numRuns: 150, seed: 1 })
+    expect(await errorOf(() => checkIntegrity(openArtifact(folder)))).toBeUndefined()
   })
 
-  it('names up to three damaged tensors and counts the others', () => {
+  it('names up to three damaged tensors and counts the others', async () => {
     const folder = copy()
     const path = join(folder, 'model.safetensors')
     const bytes = readFileSync(path)
@@ -150,23 +151,25 @@ describe('checkIntegrity()', () => {
     const [a, b, c, d] = [...tensors.values()].sort((one, two) => one.offset - two.offset)
     for (const { offset } of [d!, a!, b!, c!]) bytes[offset]! ^= 1
     writeFileSync(path, bytes)
-    expect(() => checkIntegrity(openArtifact(folder))).toThrow(
+    await expect(checkIntegrity(openArtifact(folder))).rejects.toThrow(
       `damaged are tensors "${a!.name}", "${b!.name}", "${c!.name}" and 1 more)`,
     )
   })
 
-  it('says of an older artifact that only the file can be told', () => {
+  it('says of an older artifact that only the file can be told', async () => {
     const folder = withManifest(() => undefined)
     const { manifestSha256: _, ...manifest } = JSON.parse(
       readFileSync(join(folder, 'spexpand.json'), 'utf8'),
     ) as Manifest
     const files = manifest.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 }))
     writeFileSync(join(folder, 'spexpand.json'), JSON.stringify({ ...manifest, files }))
-    expect(() => checkIntegrity(openArtifact(folder))).not.toThrow()
+    await checkIntegrity(openArtifact(folder))
     const bytes = readFileSync(join(folder, 'model.safetensors'))
     bytes[bytes.length - 1]! ^= 1
     writeFileSync(join(folder, 'model.safetensors'), bytes)
-    expect(() => checkIntegrity(openArtifact(folder))).toThrow(/written by a version without checksums of tensors/)
+    await expect(checkIntegrity(openArtifact(folder))).rejects.toThrow(
+      /written by a version without checksums of tensors/,
+    )
   })
 })
 
@@ -182,8 +185,8 @@ describe('readManifest()', () => {
     expect(() => openArtifact(folder)).toThrow(/its manifestSha256 is missing/)
   })
 
-  it('says that a newer artifact wants a newer version, with exit code 4', () => {
-    const error = errorOf(() => openArtifact(withManifest((manifest) => (manifest['formatVersion'] = 7))))
+  it('says that a newer artifact wants a newer version, with exit code 4', async () => {
+    const error = await errorOf(() => openArtifact(withManifest((manifest) => (manifest['formatVersion'] = 7))))
     expect(error).toBeInstanceOf(UnsupportedError)
     expect(error!.message).toMatch(/formatVersion is 7, this version reads up to 1: update spexpand/)
   })
@@ -196,9 +199,9 @@ describe('readManifest()', () => {
   })
 })
 
-function errorOf(body: () => unknown): Error | undefined {
+async function errorOf(body: () => unknown): Promise<Error | undefined> {
   try {
-    body()
+    await body()
     return undefined
   } catch (error) {
     return error as Error

@@ -21,9 +21,9 @@ describe('decodeExpert()', () => {
     { type: 'int8', groupSize: 32 },
     { type: 'int4', groupSize: 0 },
     { type: 'int4', groupSize: 64 },
-  ] as const)('gives the weights that the writer packed, for every matrix and expert: %j', (values) => {
+  ] as const)('gives the weights that the writer packed, for every matrix and expert: %j', async (values) => {
     const parent = mkdtempSync(join(scratch, 'made-'))
-    const made = randomArtifact({ model: 'mistral', experts: 3, sparsity: 0.6, values, parent })
+    const made = await randomArtifact({ model: 'mistral', experts: 3, sparsity: 0.6, values, parent })
     const { hidden, ff } = made.model.config
     const store = openWeights(made.folder)
     for (const [layer, weights] of made.weights.entries())

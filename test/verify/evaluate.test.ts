@@ -20,9 +20,9 @@ const N = 6
 let scratch: string
 let artifact: RandomArtifact
 let windows: EvaluationWindows
-beforeAll(() => {
+beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'spexpand-test-'))
-  artifact = randomArtifact({ model: 'llama', experts: 3, sparsity: 0.3, parent: join(scratch, 'made') })
+  artifact = await randomArtifact({ model: 'llama', experts: 3, sparsity: 0.3, parent: join(scratch, 'made') })
   const { vocab } = artifact.model.config
   windows = {
     ids: Int32Array.from({ length: N * T }, (_, i) => (i * 97 + (i >> 2) * 31) % vocab),

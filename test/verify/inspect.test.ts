@@ -11,9 +11,10 @@ const scratch = mkdtempSync(join(tmpdir(), 'spexpand-test-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 const llama = fileURLToPath(new URL('../golden/models/llama', import.meta.url))
 
-describe('inspect()', () => {
-  const made = randomArtifact({ model: 'llama', experts: 3, sparsity: 0.5, split: true, parent: join(scratch, 'made') })
+const parent = join(scratch, 'made')
+const made = await randomArtifact({ model: 'llama', experts: 3, sparsity: 0.5, split: true, parent })
 
+describe('inspect()', () => {
   it('tells mixture, matrices, weights and graph of an artifact', () => {
     const result = inspect(made.folder)
     if (result.kind !== 'artifact') throw new Error(`kind is ${result.kind}`)

@@ -29,9 +29,15 @@ let mixture: RandomArtifact
 let graph: Model
 let layers: FfLayer[]
 let store: TensorStore
-beforeAll(() => {
+beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'spexpand-test-'))
-  mixture = randomArtifact({ model: 'llama', experts: 3, sparsity: 0.6, split: true, parent: join(scratch, 'mixture') })
+  mixture = await randomArtifact({
+    model: 'llama',
+    experts: 3,
+    sparsity: 0.6,
+    split: true,
+    parent: join(scratch, 'mixture'),
+  })
   graph = readGraph(mixture.folder)
   layers = ffLayers(graph, mixture.folder)
   store = openWeights(mixture.folder)
@@ -131,7 +137,7 @@ describe.each([
   { type: 'int4', groupSize: 32 },
 ] as const)('checkDecoding() and compareProviders() of $type experts', (values) => {
   it('hold every provider that is there to the independent decoder and to the portable form', async () => {
-    const made = randomArtifact({
+    const made = await randomArtifact({
       model: 'llama',
       experts: 2,
       sparsity: 0.5,
@@ -174,7 +180,12 @@ describe('ffModel() and denseTwin()', () => {
   })
 
   it('compute with the given weights and no router: a mixture of one expert keeps its logits', async () => {
-    const single = randomArtifact({ model: 'mistral', experts: 1, sparsity: 0.5, parent: join(scratch, 'single') })
+    const single = await randomArtifact({
+      model: 'mistral',
+      experts: 1,
+      sparsity: 0.5,
+      parent: join(scratch, 'single'),
+    })
     const whole = readGraph(single.folder)
     const weights = ({ layer, matrix }: Product): Float32Array =>
       single.weights[layer]![matrix.replace('_proj', '') as 'gate'][0]!

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { breathe } from '../../breathe.ts'
 import { UnsupportedError, UsageError } from '../../errors.ts'
 import type { GgufWriter } from '../../formats/gguf/writer.ts'
 import { createGgufWriter } from '../../formats/gguf/writer.ts'
@@ -35,7 +36,7 @@ export type GgufResult = {
  * Throws UsageError for routers with a bias and for an `out` that exists, UnsupportedError naming what the format or
  * llama.cpp cannot express.
  */
-export function exportGguf({ artifact: folder, out, weights: type = 'f16' }: GgufOptions): GgufResult {
+export async function exportGguf({ artifact: folder, out, weights: type = 'f16' }: GgufOptions): Promise<GgufResult> {
   const source = openMoeSource(folder, { name: 'gguf', obstacles: ggufObstacles })
   try {
     if (existsSync(out)) throw new UsageError(`Cannot export to ${out}: it exists: remove it or choose another --out`)
@@ -44,7 +45,7 @@ export function exportGguf({ artifact: folder, out, weights: type = 'f16' }: Ggu
     const tensors = ggufTensors(source, type)
     assertBlocks(tensors)
     const writer = createGgufWriter(out, new Map([...hparamsOf(source, kind), ...metadata]), tensors)
-    const bytes = writeTensors(writer, tensors)
+    const bytes = await writeTensors(writer, tensors)
     return {
       out,
       bytes,
@@ -66,9 +67,13 @@ function assertBlocks(tensors: readonly GgufTensorSource[]): void {
     )
 }
 
-function writeTensors(writer: GgufWriter, tensors: readonly GgufTensorSource[]): number {
+async function writeTensors(writer: GgufWriter, tensors: readonly GgufTensorSource[]): Promise<number> {
   try {
-    for (const { name, pieces } of tensors) for (const piece of pieces()) writer.write(name, piece)
+    for (const { name, pieces } of tensors)
+      for (const piece of pieces()) {
+        writer.write(name, piece)
+        await breathe()
+      }
     return writer.finish()
   } catch (error) {
     writer.abort()

@@ -43,7 +43,7 @@ export type HfDenseResult = {
  * zeros, everything else is copied. Other runtimes read it as any model of its family; the zeros save them nothing.
  * Throws UsageError for an artifact with several experts or an `out` that is not empty, IntegrityError for a damaged one.
  */
-export function exportHfDense(options: HfDenseOptions): HfDenseResult {
+export async function exportHfDense(options: HfDenseOptions): Promise<HfDenseResult> {
   const { artifact: folder, out, weights: type = 'exact', shardBytes = 4e9 } = options
   const { manifest } = openArtifact(folder)
   if (manifest.mixture.router !== 'none')
@@ -59,7 +59,7 @@ export function exportHfDense(options: HfDenseOptions): HfDenseResult {
     const tensors = fused(tensorsOf(store, config, family, type), family, config)
     const plan = planShards(tensors, { format: 'pt' }, shardBytes)
     mkdirSync(out, { recursive: true })
-    const written = writeShards(out, plan)
+    const written = await writeShards(out, plan)
     const copied = copySourceFiles(folder, out)
     const ffType = ffTypeOf(tensors, store)
     const computeType = writeConfig(folder, out, type === 'exact' ? 'F32' : ffType)

@@ -53,7 +53,7 @@ const TORCH_TYPES: Readonly<Record<string, string>> = { F16: 'float16', BF16: 'b
  * Throws UsageError for an artifact of one expert, for routers with a bias and for an `out` that is not empty,
  * UnsupportedError naming what Mixtral cannot express.
  */
-export function exportMixtral(options: MixtralOptions): MixtralResult {
+export async function exportMixtral(options: MixtralOptions): Promise<MixtralResult> {
   const { artifact: folder, out, weights: type = 'exact', shardBytes = 4e9 } = options
   const source = openMoeSource(folder, { name: 'mixtral', obstacles: () => [] })
   const { store, experts, manifest } = source
@@ -65,7 +65,7 @@ export function exportMixtral(options: MixtralOptions): MixtralResult {
     const tensors = tensorsOf(source, type)
     const plan = planShards(tensors, { format: 'pt' }, shardBytes)
     mkdirSync(out, { recursive: true })
-    const written = writeShards(out, plan)
+    const written = await writeShards(out, plan)
     const copied = copySourceFiles(folder, out)
     const { dtype } = tensors.find(({ name }) => name.endsWith('.w1.weight'))!
     const computeType = TORCH_TYPES[type === 'exact' ? 'F32' : dtype]!

@@ -1,5 +1,6 @@
 import { BINS } from '../../entangle/grid.ts'
 import type { EntangleReport, LayerMixture, MatrixReport } from '../../entangle/types.ts'
+import type { OpenedModel } from '../../model/open.ts'
 import { createBlas } from '../../runtime/blas.ts'
 import type { Artifact } from '../../verify/artifact.ts'
 import type { ArtifactManifest } from '../../verify/manifest.ts'
@@ -30,7 +31,7 @@ const HISTOGRAMS_PER_JOB = 4
  */
 export async function entangleArtifact(options: EntangleOptions, artifact: Artifact): Promise<EntangleReport> {
   const settings = settingsOf({ ...calibrationOf(artifact.manifest), ...options })
-  const model = openDenseOf(artifact, options.dense)
+  const model = await openDenseOf(artifact, options.dense)
   const blocks = openBlocks(artifact, model)
   const baselines = options.baseline === undefined ? undefined : openBaseline(options.baseline, artifact, model)
   try {
@@ -38,7 +39,7 @@ export async function entangleArtifact(options: EntangleOptions, artifact: Artif
     try {
       const measured = await measureLayers(begun, options, { artifact, blocks, baselines, model, top: settings.top })
       const { experts, sparsity } = artifact.manifest.mixture
-      const head = headOf(model, artifact.folder, settings, begun.windows)
+      const head = await headOf(model, artifact.folder, settings, begun.windows)
       return {
         ...head,
         products: productsOf(options),
@@ -84,7 +85,7 @@ type Sources = {
   readonly artifact: Artifact
   readonly blocks: BlockReader
   readonly baselines: BlockReader | undefined
-  readonly model: ReturnType<typeof openDenseOf>
+  readonly model: OpenedModel
   readonly top: number
 }
 

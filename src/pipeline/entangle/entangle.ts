@@ -52,7 +52,7 @@ export async function entangle(options: EntangleOptions): Promise<EntangleReport
       }
       const found = await experiments.finish()
       return {
-        ...headOf(model, folder, settings, windows),
+        ...(await headOf(model, folder, settings, windows)),
         products: productsOf(options),
         kind: 'model',
         matrices,

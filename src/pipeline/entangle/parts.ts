@@ -15,12 +15,12 @@ import { sourceHash } from '../fingerprint.ts'
 import { matricesOf, ROLES } from '../jobs.ts'
 
 /** Everything of a report that does not need a measurement. */
-export function headOf(
+export async function headOf(
   model: OpenedModel,
   folder: string,
   options: ReportOptions,
   windows: Windows,
-): Pick<EntangleReport, 'reportVersion' | 'tool' | 'model' | 'sourceSha256' | 'shape' | 'options' | 'text'> {
+): Promise<Pick<EntangleReport, 'reportVersion' | 'tool' | 'model' | 'sourceSha256' | 'shape' | 'options' | 'text'>> {
   const counts = windows.domainNames.map(() => 0)
   for (const domain of windows.domains) counts[domain]!++
   const { layers, hidden, ff } = model.config
@@ -28,7 +28,7 @@ export function headOf(
     reportVersion: REPORT_VERSION,
     tool: { name: 'spexpand', version: TOOL_VERSION },
     model: modelName(folder),
-    sourceSha256: sourceHash(model).sha256,
+    sourceSha256: (await sourceHash(model)).sha256,
     shape: { layers, hidden, ff },
     options: { ...options, tokens: windows.ids.length },
     text: {

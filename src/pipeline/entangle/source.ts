@@ -32,11 +32,11 @@ export type BlockReader = { readonly block: (layer: number) => ArtifactBlock; re
  * The dense model of an artifact: the one given, or the embedded demo model. Throws IntegrityError when it is another
  * model than the artifact was made from.
  */
-export function openDenseOf({ folder, manifest }: Artifact, given: string | undefined): OpenedModel {
+export async function openDenseOf({ folder, manifest }: Artifact, given: string | undefined): Promise<OpenedModel> {
   const { name, sha256 } = manifest.source
   const dense = given ?? demoModelFolder()
   const model = openModel(dense)
-  const found = sourceHash(model).sha256
+  const found = (await sourceHash(model)).sha256
   if (found === sha256) return model
   model.close()
   if (given === undefined)

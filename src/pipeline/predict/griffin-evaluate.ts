@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { UsageError } from '../../errors.ts'
 import { defaultProvider } from '../provider.ts'
 import { runtimeName } from '../open-decoder.ts'
-import { stopwatch } from '../stopwatch.ts'
+import { peakRss, stopwatch } from '../stopwatch.ts'
 import { evaluationText } from '../text.ts'
 import type { EvaluateOptions, EvaluateResult, Quality } from '../types.ts'
 import { referenceOf } from './griffin.ts'
@@ -43,7 +43,7 @@ export async function evaluateGriffin(options: EvaluateOptions, option: GriffinO
       `--prompt-tokens: got ${promptTokens} of windows of ${sequenceLength}, wanted 1 to ${sequenceLength - 2}`,
     )
   const provider = options.provider ?? defaultProvider()
-  const source = openGriffinSource(folder, provider)
+  const source = await openGriffinSource(folder, provider)
   if (!source.artifact && options.dense !== undefined) {
     source.close()
     throw new UsageError(`--dense compares an artifact with its source: ${folder} is a dense model itself`)
@@ -91,6 +91,7 @@ export async function evaluateGriffin(options: EvaluateOptions, option: GriffinO
           all,
           copy: { passages, passageTokens, all: copied.plain, skipping: copied.skipping[0]! },
         },
+        peakBytes: peakRss(),
         wallMs: watch.totalMs(),
       }
     } finally {

@@ -33,18 +33,18 @@ export type GriffinSource = NeuronNorms & {
 }
 
 /** Opens a model folder or an artifact; `provider` runs the experts of an artifact. Throws as openDecoder() does. */
-export function openGriffinSource(folder: string, provider: Provider): GriffinSource {
+export async function openGriffinSource(folder: string, provider: Provider): Promise<GriffinSource> {
   return isArtifact(folder) ? artifactSource(folder, provider) : denseModelSource(folder)
 }
 
-function denseModelSource(folder: string): GriffinSource {
+async function denseModelSource(folder: string): Promise<GriffinSource> {
   const dense = openModel(folder)
   return {
     ...denseNorms(dense),
     config: dense.config,
     folder,
     decoder: denseDecoder(folder),
-    origin: { name: modelName(folder), sha256: sourceHash(dense).sha256 },
+    origin: { name: modelName(folder), sha256: (await sourceHash(dense)).sha256 },
     dense,
     walk: (threads) => openWalk(dense, threads),
     close: () => dense.close(),

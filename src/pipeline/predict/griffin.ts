@@ -39,7 +39,7 @@ export async function predictGriffin(options: PredictGriffinOptions): Promise<Gr
   const folder = options.model ?? demoModelFolder()
   const settings = settingsOf(options)
   const threads = options.threads ?? availableParallelism()
-  const source = openGriffinSource(folder, options.provider ?? defaultProvider())
+  const source = await openGriffinSource(folder, options.provider ?? defaultProvider())
   try {
     options.onProgress?.({ stage: 'load', done: 0, total: 1 })
     const text = options.text ? { text: options.text } : {}
@@ -64,7 +64,7 @@ export async function referenceOf(
   threads: number,
 ): Promise<Float32Array | undefined> {
   if (!artifact) return undefined
-  const opened = openDense({ model: folder, ...(dense === undefined ? {} : { dense }) }, artifact.manifest.source)
+  const opened = await openDense({ model: folder, ...(dense === undefined ? {} : { dense }) }, artifact.manifest.source)
   if ('missing' in opened) return undefined
   try {
     const walk = await openWalk(opened.model, threads)

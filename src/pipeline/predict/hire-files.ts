@@ -62,21 +62,21 @@ async function ofDense(folder: string, options: HireOptions): Promise<HireResult
     const hire = sectionOf(ff, head, windows, settings)
     const result = { ...resultOf(folder, hire, ff, head), bytes: bytesOf(model, hire) }
     if (out === undefined) return result
-    writeDenseArtifact({
+    await writeDenseArtifact({
       model,
       out,
       tensors: permutedTensors(model, ff?.layers.map(({ order }) => order) ?? []),
       hireTensors: hireTensors(model, ff?.layers ?? [], hire.layers, head?.stored),
       section: hire,
       toolVersion: TOOL_VERSION,
-      source: sourceHash(model),
+      source: await sourceHash(model),
       options: { kind: settings.kind, seed: settings.seed },
     })
     const quality = await hireQuality(out, options)
     const tables = options.tables && hire.layers.length > 0 ? await densityTable(folder, hire, options) : undefined
     const measured = { ...result, out, quality, ...(tables ? { tables } : {}) }
     const isTimed = options.speed ?? options.tables ?? false
-    return addPage(out, measured, isTimed ? await hireSpeed(out, hire, settings.threads) : undefined)
+    return await addPage(out, measured, isTimed ? await hireSpeed(out, hire, settings.threads) : undefined)
   } finally {
     model.close()
   }
@@ -102,19 +102,19 @@ async function ofArtifact(folder: string, options: HireOptions): Promise<HireRes
     const head = await softmaxOf(decoder, folder, weights, blas, windows, settings)
     const hire = sectionOf(undefined, head, windows, settings)
     const files = hireFiles(decoder, headTensors(head.stored), hire, { names: noFf })
-    amendArtifact(folder, { sections: { hire }, files })
+    await amendArtifact(folder, { sections: { hire }, files })
     const bytes = { ff: [0, 0], head: headBytes(weights, product, hire) } as const
     const quality = await hireQuality(folder, options)
     const result = { ...resultOf(folder, hire, undefined, head), bytes, out: folder, quality }
-    return addPage(folder, result, options.speed ? await hireSpeed(folder, hire, settings.threads) : undefined)
+    return await addPage(folder, result, options.speed ? await hireSpeed(folder, hire, settings.threads) : undefined)
   } finally {
     weights.close()
   }
 }
 
 /** The page becomes a file of the artifact as the others are. */
-function addPage(folder: string, result: HireResult, speed?: HireSpeed): HireResult {
-  amendArtifact(folder, { sections: {}, files: { [HIRE_PAGE]: hirePage(hirePageData(result, speed)) } })
+async function addPage(folder: string, result: HireResult, speed?: HireSpeed): Promise<HireResult> {
+  await amendArtifact(folder, { sections: {}, files: { [HIRE_PAGE]: hirePage(hirePageData(result, speed)) } })
   return { ...result, ...(speed ? { speed } : {}) }
 }
 

@@ -59,6 +59,9 @@ export async function predict(options: PredictOptions): Promise<PredictResult> {
   }
   if (!ofArtifact) return measured
   const { ff } = readConfig(model)
-  amendArtifact(model, griffinAmendment(griffin, readGraph(model), { folder: model, ff, page, pageName: GRIFFIN_PAGE }))
+  await amendArtifact(
+    model,
+    griffinAmendment(griffin, readGraph(model), { folder: model, ff, page, pageName: GRIFFIN_PAGE }),
+  )
   return { ...measured, page: join(model, GRIFFIN_PAGE), amended: model }
 }

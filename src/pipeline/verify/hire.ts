@@ -36,7 +36,7 @@ const PROVIDER_KL = 2e-2
 export async function verifyDenseHire(options: VerifyOptions, artifact: Artifact, tell: Tell): Promise<VerifyResult> {
   const watch = stopwatch()
   const providers = options.integrity === true ? undefined : chosenProvider(options, await probeProviders())
-  checkIntegrity(artifact, (done, total) => tell('check', done, total, 'SHA-256 of the files'))
+  await checkIntegrity(artifact, (done, total) => tell('check', done, total, 'SHA-256 of the files'))
   const externalTensors = externalData(artifact.folder)
   const checked = providers && (await checkHire(options, artifact, providers, tell))
   const gates = checked?.gates ?? []
@@ -119,7 +119,7 @@ async function qualityOf(
   },
   tell: Tell,
 ): Promise<QualityReport> {
-  const opened = options.dense === undefined ? undefined : openDense(options, manifest.source)
+  const opened = options.dense === undefined ? undefined : await openDense(options, manifest.source)
   const dense = opened && 'model' in opened ? denseSource(opened.model, common.threads, options.signal) : undefined
   try {
     const { overall } = await evaluateHire(folder, {

@@ -66,7 +66,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyResult> {
     return verifyDenseHire(options, artifact, tell)
   }
   const providers = options.integrity === true ? undefined : chosenProvider(options, await probeProviders())
-  checkIntegrity(artifact, (done, total) => tell('check', done, total, 'SHA-256 of the files'))
+  await checkIntegrity(artifact, (done, total) => tell('check', done, total, 'SHA-256 of the files'))
   const source = openDecoder(options.model)
   const layers = ffLayers(source.graph, options.model)
   const store = openWeights(options.model)
@@ -131,7 +131,7 @@ async function runReport(
   tell: Tell,
 ): Promise<{ run: RunReport; gates: Gate[] }> {
   const { options, artifact, source } = opened
-  const dense = openDense(options, artifact.manifest.source)
+  const dense = await openDense(options, artifact.manifest.source)
   try {
     if ('missing' in dense && (options.maxKl !== undefined || options.maxPerplexityRatio !== undefined))
       throw new UsageError(`--max-kl and --max-perplexity-ratio need the dense model: ${dense.missing}`)

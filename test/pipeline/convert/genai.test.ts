@@ -14,13 +14,13 @@ const parents: string[] = []
 afterAll(() => parents.forEach((parent) => rmSync(parent, { recursive: true, force: true })))
 
 /** An artifact of the golden llama, with a generation_config.json of one's own. */
-function llama(generation: object = {}): { readonly parent: string; readonly folder: string } {
+async function llama(generation: object = {}): Promise<{ readonly parent: string; readonly folder: string }> {
   const parent = mkdtempSync(join(tmpdir(), 'spexpand-genai-'))
   parents.push(parent)
   const model = join(parent, 'llama')
   cpSync(join(GOLDEN, 'llama'), model, { recursive: true })
   writeFileSync(join(model, 'generation_config.json'), JSON.stringify(generation))
-  const { folder } = randomArtifact({ model, experts: 2, sparsity: 0.5, parent, shardBytes: 60_000 })
+  const { folder } = await randomArtifact({ model, experts: 2, sparsity: 0.5, parent, shardBytes: 60_000 })
   addLetters(folder, { characters: 1 })
   return { parent, folder }
 }
@@ -29,8 +29,8 @@ const goldenConfig = (name: string): Record<string, unknown> =>
   JSON.parse(readFileSync(join(GOLDEN, name, 'config.json'), 'utf8')) as Record<string, unknown>
 
 describe('exportGenai()', () => {
-  it('shares the weights, copies graph and tokenizer, and names inputs and outputs as the graph does', () => {
-    const { parent, folder } = llama()
+  it('shares the weights, copies graph and tokenizer, and names inputs and outputs as the graph does', async () => {
+    const { parent, folder } = await llama()
     const out = join(parent, 'genai')
     const result = exportGenai({ artifact: folder, out, native: false })
     expect(result).toMatchObject({ type: 'llama', operators: 'portable', weights: 'linked' })
@@ -51,20 +51,20 @@ describe('exportGenai()', () => {
     expect(search).toMatchObject({ do_sample: false, past_present_share_buffer: true, max_length: maxPositions })
   })
 
-  it('stops at every end that the model names, and samples as its generation_config.json says', () => {
-    const { parent, folder } = llama({ eos_token_id: [1, 7], do_sample: true, temperature: 0.6, top_k: 20 })
+  it('stops at every end that the model names, and samples as its generation_config.json says', async () => {
+    const { parent, folder } = await llama({ eos_token_id: [1, 7], do_sample: true, temperature: 0.6, top_k: 20 })
     const out = join(parent, 'genai')
     exportGenai({ artifact: folder, out, native: false })
     const { model, search } = JSON.parse(readFileSync(join(out, 'genai_config.json'), 'utf8'))
     expect(model.eos_token_id).toEqual([...new Set([1, 7, ...readConfig(folder).eosTokenIds])].sort((a, b) => a - b))
     expect(search).toMatchObject({ do_sample: true, temperature: 0.6, top_k: 20, top_p: 1 })
-    const hot = llama({ temperature: 'hot' })
+    const hot = await llama({ temperature: 'hot' })
     expect(() => exportGenai({ artifact: hot.folder, out: join(hot.parent, 'b') })).toThrow(/temperature is the string/)
     expect(readdirSync(hot.parent)).not.toContain('b')
   })
 
-  it('takes the operator library along where it is built, says why where it does not, and refuses to pretend', () => {
-    const { parent, folder } = llama()
+  it('takes the operator library along where it is built, says why where it does not, and refuses to pretend', async () => {
+    const { parent, folder } = await llama()
     const status = nativeStatus()
     const result = exportGenai({ artifact: folder, out: join(parent, 'auto') })
     if (status.found && status.operatorsPath !== undefined) {
@@ -79,8 +79,8 @@ describe('exportGenai()', () => {
     }
   })
 
-  it('refuses a folder that is not empty, and what is no artifact', () => {
-    const { parent, folder } = llama()
+  it('refuses a folder that is not empty, and what is no artifact', async () => {
+    const { parent, folder } = await llama()
     const full = join(parent, 'full')
     mkdirSync(full)
     cpSync(join(folder, 'config.json'), join(full, 'config.json'))

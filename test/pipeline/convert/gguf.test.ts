@@ -26,10 +26,10 @@ function parent(): string {
 }
 
 /** A random artifact of a golden model that has got a tokenizer. */
-function artifactOf(
+async function artifactOf(
   golden: string,
   form: Omit<RandomArtifactOptions, 'model' | 'parent' | 'sparsity'>,
-): RandomArtifact {
+): Promise<RandomArtifact> {
   const at = parent()
   const { model } = byteLetterModel(golden, join(at, 'model'))
   return randomArtifact({ sparsity: 0.6, bias: false, ...form, model, parent: at })
@@ -51,9 +51,9 @@ describe('exportGguf()', () => {
   it.each(['llama', 'mistral', 'llama3-rope', 'llama-linear', 'llama-yarn', 'llama-bf16'])(
     'exportGguf() of one expert of %s is a file that gives the logits of the artifact',
     async (name) => {
-      const artifact = artifactOf(name, { experts: 1 })
+      const artifact = await artifactOf(name, { experts: 1 })
       const out = join(parent(), 'model.gguf')
-      expect(exportGguf({ artifact: artifact.folder, out, weights: 'exact' })).toMatchObject({
+      expect(await exportGguf({ artifact: artifact.folder, out, weights: 'exact' })).toMatchObject({
         experts: 1,
         weights: 'F16',
       })
@@ -72,10 +72,10 @@ describe('exportGguf()', () => {
     20_000,
   )
 
-  it('exportGguf() of a mixture has the experts, the router and what llama.cpp asks for', () => {
-    const { folder, weights, routers } = artifactOf('llama', { experts: 3 })
+  it('exportGguf() of a mixture has the experts, the router and what llama.cpp asks for', async () => {
+    const { folder, weights, routers } = await artifactOf('llama', { experts: 3 })
     const out = join(parent(), 'mixture.gguf')
-    const { bytes } = exportGguf({ artifact: folder, out })
+    const { bytes } = await exportGguf({ artifact: folder, out })
     expect(bytes).toBeGreaterThan(0)
     opened(out, (file) => {
       for (const [layer, { gate, up, down }] of weights.entries()) {
@@ -116,7 +116,7 @@ describe('exportGguf()', () => {
     const few = { experts: 2, tokens: 512, sequenceLength: 16, threads: 1, native: false }
     await compress({ model, text: { paths: [text] }, out: artifact, routerBias: false, ...few })
     const out = join(at, 'mixture.gguf')
-    const { sparsity } = exportGguf({ artifact, out })
+    const { sparsity } = await exportGguf({ artifact, out })
     opened(out, (file) => {
       const names = ['gate', 'up', 'down'].flatMap((role) => [0, 1].map((i) => `blk.${i}.ffn_${role}_exps.weight`))
       const numbers = names.flatMap((name) => [...file.readRowsF32(name)])
@@ -124,10 +124,10 @@ describe('exportGguf()', () => {
     })
   }, 60_000)
 
-  it('exportGguf() rounds everything but norms and routers, and keeps the head of an untied model', () => {
-    const { folder, model } = artifactOf('llama', { experts: 2 })
+  it('exportGguf() rounds everything but norms and routers, and keeps the head of an untied model', async () => {
+    const { folder, model } = await artifactOf('llama', { experts: 2 })
     const out = join(parent(), 'rounded.gguf')
-    exportGguf({ artifact: folder, out, weights: 'bf16' })
+    await exportGguf({ artifact: folder, out, weights: 'bf16' })
     opened(out, (file) => {
       const kinds = new Set([...file.tensors.values()].map(({ shape, kind }) => `${shape.length > 1} ${kind.name}`))
       expect(kinds).toEqual(new Set(['false F32', 'true BF16', 'true F32']))
@@ -135,29 +135,31 @@ describe('exportGguf()', () => {
     })
   })
 
-  it('exportGguf() refuses a bias, a file that exists, blocks that do not fit and tokenizers without a name', () => {
+  it('exportGguf() refuses a bias, a file that exists, blocks that do not fit and tokenizers without a name', async () => {
     const out = (): string => join(parent(), 'x.gguf')
-    const biased = artifactOf('llama', { experts: 2, bias: true }).folder
-    expect(() => exportGguf({ artifact: biased, out: out() })).toThrow(/compress with --no-router-bias$/)
-    const { folder } = artifactOf('llama', { experts: 2 })
+    const { folder: biased } = await artifactOf('llama', { experts: 2, bias: true })
+    await expect(exportGguf({ artifact: biased, out: out() })).rejects.toThrow(/compress with --no-router-bias$/)
+    const { folder } = await artifactOf('llama', { experts: 2 })
     const there = out()
     writeFileSync(there, '')
-    expect(() => exportGguf({ artifact: folder, out: there })).toThrow(UsageError)
+    await expect(exportGguf({ artifact: folder, out: there })).rejects.toThrow(UsageError)
     const odd = out()
-    expect(() => exportGguf({ artifact: folder, out: odd, weights: 'q8_0' })).toThrow(
+    await expect(exportGguf({ artifact: folder, out: odd, weights: 'q8_0' })).rejects.toThrow(
       /rows of "blk.0.ffn_down_exps.weight" have 144 numbers.*use --weights f16/,
     )
     expect(existsSync(odd)).toBe(false)
-    const window = artifactOf('mistral-window', { experts: 2 }).folder
-    expect(() => exportGguf({ artifact: window, out: out() })).toThrow(/a window of 8 keys, which gguf cannot express/)
+    const { folder: window } = await artifactOf('mistral-window', { experts: 2 })
+    await expect(exportGguf({ artifact: window, out: out() })).rejects.toThrow(
+      /a window of 8 keys, which gguf cannot express/,
+    )
     const at = parent()
     const { model } = byteLetterModel('llama', join(at, 'model'))
     writeFileSync(
       join(model, 'tokenizer.json'),
       JSON.stringify({ model: { type: 'BPE', vocab: { a: 0 }, merges: [] }, pre_tokenizer: { type: 'Whitespace' } }),
     )
-    const other = randomArtifact({ model, parent: at, experts: 2, sparsity: 0.5, bias: false }).folder
-    expect(() => exportGguf({ artifact: other, out: out() })).toThrow(UnsupportedError)
-    expect(() => exportGguf({ artifact: other, out: out() })).toThrow(/its pre_tokenizer .*Whitespace/)
+    const { folder: other } = await randomArtifact({ model, parent: at, experts: 2, sparsity: 0.5, bias: false })
+    await expect(exportGguf({ artifact: other, out: out() })).rejects.toThrow(UnsupportedError)
+    await expect(exportGguf({ artifact: other, out: out() })).rejects.toThrow(/its pre_tokenizer .*Whitespace/)
   })
 })

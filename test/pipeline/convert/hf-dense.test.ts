@@ -35,9 +35,9 @@ describe('exportHfDense()', () => {
     ['llama3-rope', { type: 'int4', groupSize: 32 }, 'F32'],
   ] as const)('%s as %o: the folder is a model with the logits of the artifact', async (model, values, dtype) => {
     const parent = folder()
-    const artifact = randomArtifact({ model, experts: 1, sparsity: 0.6, values, parent })
+    const artifact = await randomArtifact({ model, experts: 1, sparsity: 0.6, values, parent })
     const out = join(parent, 'hf')
-    const result = exportHfDense({ artifact: artifact.folder, out })
+    const result = await exportHfDense({ artifact: artifact.folder, out })
     expect(result).toMatchObject({
       weights: dtype,
       computeType: 'float32',
@@ -66,7 +66,7 @@ describe('exportHfDense()', () => {
       const out = join(parent, 'artifact')
       await compress({ model, text, out, experts: 1, tokens: 256, sequenceLength: 16, threads: 1, native: false })
       const hf = join(parent, 'hf')
-      exportHfDense({ artifact: out, out: hf })
+      await exportHfDense({ artifact: out, out: hf })
       // transformers 5 refuses 6 where it wants 6.0: only what says the element type may differ.
       expect(untyped(hf)).toBe(untyped(model))
       const [opened, source] = [openModel(hf), openModel(model)]
@@ -82,11 +82,11 @@ describe('exportHfDense()', () => {
     60_000,
   )
 
-  it('rounds to the type asked for, and asks loaders to compute in it', () => {
+  it('rounds to the type asked for, and asks loaders to compute in it', async () => {
     const parent = folder()
-    const artifact = randomArtifact({ model: 'llama', experts: 1, sparsity: 0.5, parent })
+    const artifact = await randomArtifact({ model: 'llama', experts: 1, sparsity: 0.5, parent })
     const out = join(parent, 'hf')
-    expect(exportHfDense({ artifact: artifact.folder, out, weights: 'bf16' })).toMatchObject({ weights: 'BF16' })
+    expect(await exportHfDense({ artifact: artifact.folder, out, weights: 'bf16' })).toMatchObject({ weights: 'BF16' })
     expect(JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'))).toMatchObject({ dtype: 'bfloat16' })
     const opened = openModel(out)
     const W = opened.weights.readF32(opened.tensorName('gate', 0))
@@ -95,27 +95,30 @@ describe('exportHfDense()', () => {
     opened.close()
   })
 
-  it('cuts into shards and writes equal bytes twice', () => {
+  it('cuts into shards and writes equal bytes twice', async () => {
     const parent = folder()
-    const artifact = randomArtifact({ model: 'llama', experts: 1, sparsity: 0.5, parent })
-    const [a, b] = ['a', 'b'].map((name) => {
+    const artifact = await randomArtifact({ model: 'llama', experts: 1, sparsity: 0.5, parent })
+    const contents: Buffer[][] = []
+    for (const name of ['a', 'b']) {
       const out = join(parent, name)
-      return exportHfDense({ artifact: artifact.folder, out, shardBytes: 60_000 }).files.map((file) =>
-        readFileSync(join(out, file)),
-      )
-    })
+      const { files } = await exportHfDense({ artifact: artifact.folder, out, shardBytes: 60_000 })
+      contents.push(files.map((file) => readFileSync(join(out, file))))
+    }
+    const [a, b] = contents
     expect(a!.length).toBeGreaterThan(3)
     expect(a).toEqual(b)
     openModel(join(parent, 'a')).close()
   })
 
-  it('refuses several experts, and a folder that is not empty', () => {
+  it('refuses several experts, and a folder that is not empty', async () => {
     const parent = folder()
-    const mixture = randomArtifact({ model: 'llama', experts: 2, sparsity: 0.5, parent })
-    expect(() => exportHfDense({ artifact: mixture.folder, out: join(parent, 'hf') })).toThrow(/2 experts per layer/)
+    const mixture = await randomArtifact({ model: 'llama', experts: 2, sparsity: 0.5, parent })
+    await expect(exportHfDense({ artifact: mixture.folder, out: join(parent, 'hf') })).rejects.toThrow(
+      /2 experts per layer/,
+    )
     const other = folder()
-    const one = randomArtifact({ model: 'llama', experts: 1, sparsity: 0.5, parent: other })
+    const one = await randomArtifact({ model: 'llama', experts: 1, sparsity: 0.5, parent: other })
     writeSafetensors(join(other, 'here.safetensors'), new Map())
-    expect(() => exportHfDense({ artifact: one.folder, out: other })).toThrow(/not empty/)
+    await expect(exportHfDense({ artifact: one.folder, out: other })).rejects.toThrow(/not empty/)
   })
 })

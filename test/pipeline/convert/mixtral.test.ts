@@ -55,10 +55,10 @@ async function artifactLogits(artifact: string, ids: readonly number[]): Promise
   return logits
 }
 
-function refusal(form: { experts: number; split?: boolean; bias?: boolean }): UsageError {
-  const { folder } = randomArtifact({ model: 'llama', sparsity: 0.5, parent: parent(), ...form })
+async function refusal(form: { experts: number; split?: boolean; bias?: boolean }): Promise<UsageError> {
+  const { folder } = await randomArtifact({ model: 'llama', sparsity: 0.5, parent: parent(), ...form })
   try {
-    exportMixtral({ artifact: folder, out: join(parent(), 'mixtral') })
+    await exportMixtral({ artifact: folder, out: join(parent(), 'mixtral') })
   } catch (error) {
     return error as UsageError
   }
@@ -72,9 +72,9 @@ describe('exportMixtral()', () => {
     ['llama', { type: 'f16' }, 'F16'],
     ['mistral-window', { type: 'int4', groupSize: 32 }, 'F32'],
   ] as const)('exportMixtral() of %s as %o has the logits of the artifact', async (model, values, dtype) => {
-    const { folder } = randomArtifact({ model, experts: 3, sparsity: 0.6, values, bias: false, parent: parent() })
+    const { folder } = await randomArtifact({ model, experts: 3, sparsity: 0.6, values, bias: false, parent: parent() })
     const out = join(parent(), 'mixtral')
-    expect(exportMixtral({ artifact: folder, out })).toMatchObject({
+    expect(await exportMixtral({ artifact: folder, out })).toMatchObject({
       experts: 3,
       weights: dtype,
       computeType: 'float32',
@@ -96,13 +96,13 @@ describe('exportMixtral()', () => {
     const options = { model, text: { paths: [text] }, experts: 3, tokens: 512, sequenceLength: 16, threads: 1 }
     await compress({ ...options, out: artifact, routerBias: false, native: false })
     const out = join(at, 'mixtral')
-    const { files } = exportMixtral({ artifact, out })
+    const { files } = await exportMixtral({ artifact, out })
     expect(files).toEqual(expect.arrayContaining(['config.json', 'model.safetensors', 'tokenizer.json']))
     expect(maxDifference(mixtralLogits(out, artifact, ids), await artifactLogits(artifact, ids))).toBeLessThan(1e-4)
   }, 60_000)
 
-  it('exportMixtral() says scaled rotary embeddings as transformers 4 does', () => {
-    const { folder } = randomArtifact({
+  it('exportMixtral() says scaled rotary embeddings as transformers 4 does', async () => {
+    const { folder } = await randomArtifact({
       model: 'llama3-rope',
       experts: 2,
       sparsity: 0.5,
@@ -110,15 +110,15 @@ describe('exportMixtral()', () => {
       parent: parent(),
     })
     const out = join(parent(), 'mixtral')
-    exportMixtral({ artifact: folder, out })
+    await exportMixtral({ artifact: folder, out })
     const source = jsonOf(folder)['rope_parameters'] as Record<string, unknown>
     const { rope_theta: theta, ...rest } = source
     expect(jsonOf(out)).toMatchObject({ rope_theta: theta, rope_scaling: rest })
     expect(jsonOf(out)).not.toHaveProperty('rope_parameters')
   })
 
-  it('exportMixtral() writes the head of a tied model, rounds where asked, and equal bytes in shards', () => {
-    const { folder, weights } = randomArtifact({
+  it('exportMixtral() writes the head of a tied model, rounds where asked, and equal bytes in shards', async () => {
+    const { folder, weights } = await randomArtifact({
       model: 'llama-bf16',
       experts: 2,
       sparsity: 0.5,
@@ -126,12 +126,13 @@ describe('exportMixtral()', () => {
       parent: parent(),
     })
     const at = parent()
-    const [a, b] = ['a', 'b'].map((name) => {
+    const contents: Buffer[][] = []
+    for (const name of ['a', 'b']) {
       const out = join(at, name)
-      return exportMixtral({ artifact: folder, out, weights: 'bf16', shardBytes: 60_000 }).files.map((file) =>
-        readFileSync(join(out, file)),
-      )
-    })
+      const { files } = await exportMixtral({ artifact: folder, out, weights: 'bf16', shardBytes: 60_000 })
+      contents.push(files.map((file) => readFileSync(join(out, file))))
+    }
+    const [a, b] = contents
     expect(a!.every((bytes, i) => bytes.equals(b![i]!))).toBe(true)
     expect(a!.length).toBeGreaterThan(4)
     expect(jsonOf(join(at, 'a'))).toMatchObject({ torch_dtype: 'bfloat16' })
@@ -143,11 +144,11 @@ describe('exportMixtral()', () => {
     store.close()
   })
 
-  it('exportMixtral() refuses what another compression would leave out, naming the flag', () => {
+  it('exportMixtral() refuses what another compression would leave out, naming the flag', async () => {
     for (const [error, wanted] of [
-      [refusal({ experts: 2 }), /add a bias.*compress with --no-router-bias$/],
-      [refusal({ experts: 2, split: true, bias: false }), /compress with --router shared --no-router-bias$/],
-      [refusal({ experts: 1 }), /one expert: export it --to hf-dense$/],
+      [await refusal({ experts: 2 }), /add a bias.*compress with --no-router-bias$/],
+      [await refusal({ experts: 2, split: true, bias: false }), /compress with --router shared --no-router-bias$/],
+      [await refusal({ experts: 1 }), /one expert: export it --to hf-dense$/],
     ] as const) {
       expect(error).toBeInstanceOf(UsageError)
       expect(error.message).toMatch(wanted)
@@ -165,8 +166,8 @@ describe('exportMixtral()', () => {
       const out = join(at, 'artifact')
       const few = { tokens: 256, sequenceLength: 16, threads: 1, experts: 1, native: false }
       await compress({ model, text: { paths: [text] }, out, ...few })
-      expect(() => exportMixtral({ artifact: out, out: join(at, 'mixtral') })).toThrow(UnsupportedError)
-      expect(() => exportMixtral({ artifact: out, out: join(at, 'mixtral') })).toThrow(wanted)
+      await expect(exportMixtral({ artifact: out, out: join(at, 'mixtral') })).rejects.toThrow(UnsupportedError)
+      await expect(exportMixtral({ artifact: out, out: join(at, 'mixtral') })).rejects.toThrow(wanted)
     },
     60_000,
   )

@@ -24,11 +24,11 @@ const T = 24
 const PROMPT = 12
 const kinds = ['shared', 'split', 'none'] as const
 const artifacts = new Map<(typeof kinds)[number], RandomArtifact>()
-beforeAll(() => {
+beforeAll(async () => {
   for (const kind of kinds)
     artifacts.set(
       kind,
-      randomArtifact({
+      await randomArtifact({
         model: demoModelFolder(),
         experts: kind === 'none' ? 1 : 2,
         sparsity: 0.3,
@@ -42,7 +42,7 @@ describe('openArtifactWalk()', { timeout: 120_000 }, () => {
   it.each(['shared', 'split'] as const)('computes the hidden states of the whole graph (router: %s)', async (kind) => {
     const { folder } = artifacts.get(kind)!
     const windows = await evaluationText(folder, { windows: 3, sequenceLength: T })
-    const source = openGriffinSource(folder, 'cpu')
+    const source = await openGriffinSource(folder, 'cpu')
     const walk = await source.walk(1)
     const inputs: Float32Array[] = []
     const whole = await walk.run({ windows, onHidden: (_, hidden) => inputs.push(hidden.slice()) })
@@ -59,7 +59,7 @@ describe('openArtifactWalk()', { timeout: 120_000 }, () => {
 describe('GriffinDecoder on an artifact', { timeout: 120_000 }, () => {
   it.each(['shared', 'split'] as const)('gives the quality that the walk measures (router: %s)', async (kind) => {
     const { folder } = artifacts.get(kind)!
-    const source = openGriffinSource(folder, 'cpu')
+    const source = await openGriffinSource(folder, 'cpu')
     const windows = await evaluationText(folder, { windows: 1, sequenceLength: T })
     const { decoder } = await openGriffin({ density: 0.5 }, source, { threads: 1, provider: 'cpu' })
     const ids = [...windows.ids]
@@ -84,7 +84,7 @@ describe('GriffinDecoder on an artifact', { timeout: 120_000 }, () => {
 
   it('reproduces the artifact at density 1', async () => {
     const { folder } = artifacts.get('shared')!
-    const source = openGriffinSource(folder, 'cpu')
+    const source = await openGriffinSource(folder, 'cpu')
     const { decoder } = await openGriffin({ density: 1 }, source, { threads: 1, provider: 'cpu' })
     const plain = await createDecoder({ ...source.decoder, threads: 1 })
     const ids = [...openTokenizer(folder).encodePrompt(TEXT)]
@@ -103,7 +103,7 @@ describe('predict() on an artifact', { timeout: 120_000 }, () => {
     const { griffin, amended } = await predict({ ...small, model: folder, density: 0.25, scores: 'statistic-down' })
     expect(amended).toBe(folder)
     const artifact = openArtifact(folder)
-    checkIntegrity(artifact)
+    await checkIntegrity(artifact)
     const { order, ...section } = griffin
     expect(artifact.manifest.griffin).toEqual(JSON.parse(JSON.stringify(section)))
     expect(griffin.model).toEqual({ kind: 'artifact', experts: 1, router: 'none' })

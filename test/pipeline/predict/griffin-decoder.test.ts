@@ -34,7 +34,7 @@ const at = async (
   density: number,
   more: { readonly promptChunk?: number; readonly provider?: 'spexpand' } = {},
 ): Promise<{ decoder: GriffinDecoder; close: () => void }> => {
-  const source = openGriffinSource(model, 'cpu')
+  const source = await openGriffinSource(model, 'cpu')
   const { decoder } = await openGriffin({ density }, source, { threads: 1, provider: 'cpu', ...more })
   return { decoder, close: () => source.close() }
 }

@@ -29,7 +29,7 @@ function modelOf(name: string): { model: string; text: { paths: string[] } } {
 
 /** −log p of the tokens behind the prompt and the first one, as the decoder and as the walk compute it. */
 async function nllOf(model: string, density: number): Promise<{ decoded: number; walked: number }> {
-  const source = openGriffinSource(model, 'cpu')
+  const source = await openGriffinSource(model, 'cpu')
   const ids = Array.from({ length: T }, (_, i) => 3 + ((5 * i) % 27))
   const { decoder } = await openGriffin({ density }, source, { threads: 1, provider: 'cpu' })
   await decoder.step(ids.slice(0, PROMPT))
@@ -59,7 +59,7 @@ describe('GRIFFIN on every form of FF layer', { timeout: 120_000 }, () => {
     expect(Math.abs(decoded - walked)).toBeLessThan(1e-4)
     const whole = await nllOf(model, 1)
     expect(Math.abs(whole.walked - walked)).toBeGreaterThan(1e-5)
-    const source = openGriffinSource(model, 'cpu')
+    const source = await openGriffinSource(model, 'cpu')
     const { decoder } = await openGriffin({ density: 1 }, source, { threads: 1, provider: 'cpu' })
     const dense = await createDecoder({ ...openDecoder(model), threads: 1 })
     for (const ids of [[5, 9, 20], [7], [11]]) expect(await decoder.step(ids)).toEqual(await dense.step(ids))

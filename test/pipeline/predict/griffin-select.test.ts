@@ -45,7 +45,7 @@ describe('ways to select neurons', { timeout: 120_000 }, () => {
 
   it('generate() counts tokens in the graph of the prompt as countScores() does, however it is cut', async () => {
     const ids = Array.from({ length: 13 }, (_, i) => 40 + 7 * i)
-    const source = openGriffinSource(model, 'cpu')
+    const source = await openGriffinSource(model, 'cpu')
     const sets = async (more: { promptChunk?: number }): Promise<readonly Int32Array[]> => {
       const common = { threads: 1, provider: 'cpu', overrides: { scores: 'count' }, ...more } as const
       const { decoder, summary } = await openGriffin(griffin, source, common)

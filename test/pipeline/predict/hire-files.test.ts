@@ -25,9 +25,8 @@ async function files(out: string): Promise<string[]> {
   }
   expect(result.hire.softmax!.recall).toBeGreaterThanOrEqual(0.9)
   expect(result.quality!.kl).toBeLessThan(0.2)
-  return ['hire.onnx', 'hire.safetensors', 'model.safetensors', 'spexpand.json'].map((name) =>
-    fileSha256(join(out, name)),
-  )
+  const names = ['hire.onnx', 'hire.safetensors', 'model.safetensors', 'spexpand.json']
+  return Promise.all(names.map((name) => fileSha256(join(out, name))))
 }
 
 describe('predictHireFiles()', { timeout: 240_000 }, () => {
@@ -90,7 +89,7 @@ describe('predictHireFiles()', { timeout: 240_000 }, () => {
       return all
     }
     const before = await logits()
-    amendArtifact(out, { sections: {}, weights: { 'test.key': 'x'.repeat(300) } })
+    await amendArtifact(out, { sections: {}, weights: { 'test.key': 'x'.repeat(300) } })
     expect(await logits()).toEqual(before)
   })
 

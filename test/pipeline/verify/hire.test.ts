@@ -102,7 +102,7 @@ describe('verify() of a dense model with HiRE', { timeout: 240_000 }, () => {
 
 describe('verify() of an artifact of experts with HiRE', { timeout: 240_000 }, () => {
   it('also checks its softmax when asked for', async () => {
-    const { folder } = randomArtifact({ model: demoModelFolder(), experts: 2, sparsity: 0.3 })
+    const { folder } = await randomArtifact({ model: demoModelFolder(), experts: 2, sparsity: 0.3 })
     try {
       await predictHireFiles({ ...small, kind: 'q', model: folder, softmaxK: 8, recall: 0.9 })
       const { run, hire, passed } = await verify({ ...check, model: folder, hire: true })

@@ -22,9 +22,9 @@ if (!isBuilt)
 let scratch: string
 let folder: string
 let manifest: string
-beforeAll(() => {
+beforeAll(async () => {
   scratch = mkdtempSync(join(tmpdir(), 'spexpand-test-'))
-  folder = randomArtifact({ model: demoModelFolder(), experts: 2, sparsity: 0.5, parent: scratch }).folder
+  ;({ folder } = await randomArtifact({ model: demoModelFolder(), experts: 2, sparsity: 0.5, parent: scratch }))
   manifest = readFileSync(join(folder, 'spexpand.json'), 'utf8')
 })
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
@@ -38,7 +38,7 @@ function small(more: Partial<VerifyOptions> = {}): VerifyOptions {
 async function asDemo<T>(work: () => Promise<T>): Promise<T> {
   const model = openModel(demoModelFolder())
   const json = JSON.parse(manifest) as Manifest
-  const { sha256 } = sourceHash(model)
+  const { sha256 } = await sourceHash(model)
   model.close()
   writeFileSync(join(folder, 'spexpand.json'), encodeManifest({ ...json, source: { ...json.source, sha256 } }))
   try {
