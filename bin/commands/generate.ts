@@ -35,7 +35,7 @@ const HELP = `
 Examples:
   $ spexpand generate demo-spexpand --prompt 'And it came to pass'
   $ spexpand generate smol-70 --prompt 'The capital of France is' --max-new-tokens 32
-  $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --griffin 0.5
+  $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --griffin 0.5 --provider spexpand
   $ spexpand generate ./SmolLM2 --prompt 'Once upon a time' --temperature 0.8 --top-p 0.95 --seed 7 --json
   $ spexpand generate smol-70 --chat --system 'Answer in one word.' --prompt 'Where is Paris?' --stop .
 
@@ -66,7 +66,7 @@ export function addGenerateCommand(program: Command, context: Context): void {
     .option('--prompt-chunk <n>', 'tokens of a prompt that run at once', whole('--prompt-chunk', MIN_ONE))
     .option('--prompts <file>', 'instead of --prompt: JSON lines with "prompt", continued one after the other')
     .option('--hire', 'decode with what HiRE predicts (folders that predict --hire wrote or amended)')
-  addProviderOption(command)
+  addProviderOption(command, 'of an artifact spexpand where the native operators are built, else cpu')
   addThreadsOption(command)
   addModelOptions(command)
   addOutputOptions(command)

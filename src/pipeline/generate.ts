@@ -5,6 +5,7 @@ import { readConfig } from '../model/config.ts'
 import type { Tokenizer } from '../model/tokenizer.ts'
 import { openTokenizer } from '../model/tokenizer.ts'
 import type { Provider } from '../runtime/session.ts'
+import { isArtifact } from '../verify/artifact.ts'
 import type { Decoder } from '../verify/decoder.ts'
 import { createDecoder } from '../verify/decoder.ts'
 import type { Generation } from '../verify/generate.ts'
@@ -40,7 +41,7 @@ export type GenerateOptions = GriffinOverrides &
     readonly topP?: number
     /** Of the samples, and of neurons where `select` draws them. @default 0 */
     readonly seed?: number
-    /** @default 'spexpand' where the native operators are built, else 'cpu'; `runtime` says which */
+    /** @default of an artifact 'spexpand' where the native operators are built; else 'cpu'; `runtime` says which */
     readonly provider?: Provider
     readonly threads?: number
     /** Decode with the FF neurons that the prompt selects. @default all neurons */
@@ -106,7 +107,8 @@ export async function generate(options: GenerateOptions): Promise<GenerateResult
  * GRIFFIN each has sets of its own. `onResult` hears each result when it is there.
  */
 export async function generateAll(options: GenerateAllOptions): Promise<GenerateResult[]> {
-  const { model, maxNewTokens = 64, provider = defaultProvider(), threads = availableParallelism() } = options
+  const { model, maxNewTokens = 64, threads = availableParallelism() } = options
+  const provider = options.provider ?? (isArtifact(model) ? defaultProvider() : 'cpu')
   let begun = performance.now()
   if (options.stop?.includes('')) throw new UsageError('Cannot stop at an empty text: wanted --stop with some text')
   const config = readConfig(model)
