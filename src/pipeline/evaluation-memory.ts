@@ -31,7 +31,7 @@ export type EvaluationMemory = {
 /** Runs beyond that gain no speed. */
 const ACTIVATION_BYTES = 50e6
 const LOGITS_BYTES = 64e6
-const BASE_BYTES = 230e6
+const BASE_BYTES = 290e6
 const SMALLEST_PART = 1 / 32
 /** Resident bytes of a byte of weights, of logits, and arrays of scores (heads, T, T) that onnxruntime's arena has room for. */
 const PER_WEIGHT_BYTE = 1.07
