@@ -21,7 +21,7 @@ export async function fileEntries(folder: string, names: readonly string[]): Pro
 }
 
 /** Reads a file of an artifact once, for the checksums of it and its parts. */
-export async function fileEntry(folder: string, name: string): Promise<FileEntry> {
+async function fileEntry(folder: string, name: string): Promise<FileEntry> {
   const path = join(folder, name)
   const bytes = statSync(path).size
   if (!name.endsWith('.safetensors')) return { name, bytes, sha256: await fileSha256(path) }

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { breathe } from '../src/breathe.ts'
 import { FormatError } from '../src/errors.ts'
+import { breathe } from '../src/formats/breathe.ts'
 import { writeFileWhole } from '../src/formats/bytes.ts'
 import type { PlannedTensor, TensorEntry } from '../src/formats/safetensors/plan.ts'
 import { planSafetensors } from '../src/formats/safetensors/plan.ts'

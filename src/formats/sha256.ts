@@ -1,5 +1,5 @@
+import { breathe } from './breathe.ts'
 import { createHash } from 'node:crypto'
-import { breathe } from '../breathe.ts'
 import type { OpenFile } from './bytes.ts'
 import { closeFile, openForReading, readInto } from './bytes.ts'
 

@@ -1,5 +1,5 @@
-import { breathe } from '../breathe.ts'
 import { FormatError } from '../errors.ts'
+import { breathe } from '../formats/breathe.ts'
 import type { TensorInfo, TensorStore } from '../formats/safetensors/reader.ts'
 
 /** Bytes looked at at once. */

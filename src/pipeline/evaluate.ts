@@ -92,25 +92,23 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluateResult
   if (options.hire && options.dense === undefined)
     return result(await evaluateHire(folder, { ...common, provider }), `${runtime}, HiRE`, OWN_BASELINE)
   const dense = await openDense(options, artifact.manifest.source)
-  const memory = artifactMemory(folder, artifact.manifest, provider, {
-    ...size,
-    denseWorkers: 'missing' in dense ? 0 : threads,
-    limit,
-  })
+  const planned = (denseWorkers: number): EvaluationMemory =>
+    artifactMemory(folder, artifact.manifest, provider, { ...size, denseWorkers, limit })
   if ('missing' in dense)
-    return result(await evaluateArtifact({ ...common, ...memory, folder, provider }), runtime, dense.missing)
+    return result(await evaluateArtifact({ ...common, ...planned(0), folder, provider }), runtime, dense.missing)
   const source = denseSource(dense.model, threads, options.signal)
   try {
     if (options.hire)
       return result(await evaluateHire(folder, { ...common, provider, dense: source }), `${runtime}, HiRE`)
-    return result(await evaluateArtifact({ ...common, ...memory, folder, provider, dense: source }), runtime)
+    const run = { ...common, ...planned(threads), folder, provider, dense: source }
+    return result(await evaluateArtifact(run), runtime)
   } finally {
     await source.release()
     dense.model.close()
   }
 }
 
-/** How an artifact is evaluated within the limit. Throws ResourceError where it cannot be. */
+/** How an artifact is evaluated within the limit. Throws MemoryLimitError where it cannot be. */
 function artifactMemory(
   folder: string,
   { mixture }: Artifact['manifest'],

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
-import { breathe } from '../../breathe.ts'
 import { UnsupportedError, UsageError } from '../../errors.ts'
+import { breathe } from '../../formats/breathe.ts'
 import type { GgufWriter } from '../../formats/gguf/writer.ts'
 import { createGgufWriter } from '../../formats/gguf/writer.ts'
 import { ggufObstacles, hparamsOf } from './gguf-hparams.ts'
