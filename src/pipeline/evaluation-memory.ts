@@ -3,6 +3,7 @@ import { MemoryLimitError } from '../errors.ts'
 import type { TensorStore } from '../formats/safetensors/reader.ts'
 import type { ModelConfig } from '../model/config.ts'
 import { elementCount } from '../tensor/dtype.ts'
+import { matricesOf } from './jobs.ts'
 import { denseWorkerBytes, megabytes, WORKER_BYTES } from './memory-model.ts'
 
 /** What an evaluation holds besides its program: numbers of the model, of the text, and of how it is run. */
@@ -15,7 +16,11 @@ export type EvaluationShape = {
   /** Worker threads of the dense model that it is compared with; 0 without one. */
   readonly denseWorkers: number
   /** Experts that the portable bodies decode, and how; not with the native operators. */
-  readonly decoded?: { readonly stockBody: 'stream' | 'fold'; readonly experts: number }
+  readonly decoded?: {
+    readonly stockBody: 'stream' | 'fold'
+    readonly experts: number
+    readonly groupSize?: number | undefined
+  }
 }
 
 /** How an evaluation keeps to its memory. The numbers that come out differ by rounding at most. */
@@ -31,8 +36,9 @@ export type EvaluationMemory = {
 /** Runs beyond that gain no speed. */
 const ACTIVATION_BYTES = 50e6
 const LOGITS_BYTES = 64e6
-const BASE_BYTES = 290e6
 const SMALLEST_PART = 1 / 32
+/** Resident whatever the model. */
+const BASE_BYTES = 290e6
 /** Resident bytes of a byte of weights, of logits, and arrays of scores (heads, T, T) that onnxruntime's arena has room for. */
 const PER_WEIGHT_BYTE = 1.07
 const PER_LOGITS_BYTE = 6
@@ -59,15 +65,15 @@ export function planEvaluation(shape: EvaluationShape, limit = Infinity): Evalua
 
 function wayOf(shape: EvaluationShape, part: number): EvaluationMemory {
   const { config, sequenceLength: T, denseWorkers, decoded } = shape
-  const { ff, hidden, heads, vocab, gated } = config
+  const { ff, hidden, heads, vocab } = config
   const [activationBytes, logitsBytes] = [part * ACTIVATION_BYTES, part * LOGITS_BYTES]
   const windows = Math.min(shape.windows, Math.max(1, Math.floor(activationBytes / (F32 * T * Math.max(ff, hidden)))))
   const runs = F32 * windows * T * (SCORE_ARRAYS * heads * T + ff)
   const logits = PER_LOGITS_BYTE * Math.max(logitsBytes, 2 * F32 * vocab)
-  const matrices = (gated ? 3 : 2) * hidden * ff
+  const weights = matricesOf(config).length * hidden * ff * config.layers
   const bodies =
     decoded?.stockBody === 'fold'
-      ? foldPeakBytes(matrices * config.layers, decoded.experts)
+      ? foldPeakBytes(weights, decoded.experts, decoded.groupSize)
       : decoded
         ? foldPeakBytes(hidden * ff, 1)
         : 0
