@@ -36,7 +36,8 @@ function qualityRow(name: string, quality: Quality): string[] {
     name,
     count(targets),
     perplexityText(perplexity),
-    digits(standardError, 2),
+    // One window has no standard error.
+    Number.isNaN(standardError) ? '-' : digits(standardError, 2),
     densePerplexity === undefined ? '-' : perplexityText(densePerplexity),
     kl === undefined ? '-' : digits(kl, 3),
     topOneAgreement === undefined ? '-' : percent(topOneAgreement),

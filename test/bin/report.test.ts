@@ -77,6 +77,12 @@ describe('evaluateReport()', () => {
     expect(lines[0]).toBe('demo-spexpand: 64 windows of 256 tokens')
   })
 
+  it('has no standard error of one window', () => {
+    expect(linesOf(evaluateReport({ ...evaluateResult, standardError: Number.NaN }))).toContain(
+      'all  16,320  29.42  -  26.47  0.110  81.2 %',
+    )
+  })
+
   it('prints the note that says why KL is missing', () => {
     expect(evaluateReport({ ...evaluateResult, note: 'the source model has moved' })).toContain(
       'Note: the source model has moved',
